@@ -1,0 +1,1 @@
+"""WHAT may be asked: every argument, declared once, with nothing heavy imported."""

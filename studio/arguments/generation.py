@@ -1,0 +1,27 @@
+"""Arguments of every answer a model gives: in chat, before and after a run, in evaluation."""
+
+from __future__ import annotations
+
+from studio.arguments.base import Arguments, arg
+
+
+class GenerationArguments(Arguments):
+    """How the next token is chosen. Without do_sample it is always the likeliest."""
+
+    do_sample: bool = arg(False, level="basic")
+    """Draw the next token by chance; off, the likeliest is taken and the same answer comes each time."""
+
+    temperature: float = arg(1.0, level="basic", gt=0)
+    """With do_sample: below 1 the likely tokens become likelier, above 1 the unlikely ones do."""
+
+    top_p: float = arg(1.0, level="basic", gt=0, le=1)
+    """With do_sample: only the likeliest tokens that together reach this probability are drawn from."""
+
+    top_k: int = arg(0, ge=0)
+    """With do_sample: only this many of the likeliest tokens are drawn from; 0 draws from all."""
+
+    repetition_penalty: float = arg(1.0, gt=0)
+    """Above 1, tokens that already stand in the conversation become less likely; 1 leaves them."""
+
+    max_new_tokens: int = arg(512, level="basic", ge=1)
+    """The most tokens one answer may have."""

@@ -1,0 +1,53 @@
+"""Which of the weights learn: all of them, some layers, or a small adapter beside them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from studio.arguments.base import Arguments, Names, arg
+
+LORA = ("lora",)
+FREEZE = ("freeze",)
+
+
+class MethodArguments(Arguments):
+    """The method of learning."""
+
+    finetuning_type: Literal["lora", "full", "freeze"] = arg("lora", level="basic")
+    """lora trains a small adapter, full every weight, freeze only some layers."""
+
+    lora_rank: int = arg(8, level="basic", methods=LORA, ge=1, le=4096)
+    """Width of the adapter: more learns more and costs more memory."""
+
+    lora_alpha: int | None = arg(None, methods=LORA, ge=1, le=65536)
+    """Strength of the adapter, divided by its rank; unset means twice the rank."""
+
+    lora_dropout: float = arg(0.0, methods=LORA, ge=0, lt=1)
+    """Share of the adapter's inputs dropped at random while training."""
+
+    lora_target: Names = arg(("all",), methods=LORA)
+    """Names of the modules that get an adapter; all means every linear layer but the head."""
+
+    additional_target: Names = arg((), methods=LORA)
+    """Modules trained whole and saved beside the adapter, such as embed_tokens."""
+
+    use_rslora: bool = arg(False, methods=LORA)
+    """Scale the adapter by alpha / sqrt(rank), which keeps large ranks stable (rsLoRA)."""
+
+    use_dora: bool = arg(False, methods=LORA)
+    """Learn direction and magnitude apart (DoRA): somewhat better, several times slower."""
+
+    loraplus_lr_ratio: float | None = arg(None, methods=LORA, gt=0)
+    """Learning rate of the adapter's B matrices over that of A (LoRA+); 16 is usual."""
+
+    loraplus_lr_embedding: float = arg(1e-6, methods=LORA, gt=0)
+    """Learning rate of embeddings under LoRA+."""
+
+    freeze_trainable_layers: int = arg(2, methods=FREEZE)
+    """How many layers learn: positive counts from the last, negative from the first."""
+
+    freeze_trainable_modules: Names = arg(("all",), methods=FREEZE)
+    """Parts of these layers that learn, such as mlp or self_attn; all means the whole layer."""
+
+    freeze_extra_modules: Names = arg((), methods=FREEZE)
+    """Modules outside the layers that learn too, such as embed_tokens or norm."""

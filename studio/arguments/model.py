@@ -1,0 +1,32 @@
+"""Which weights: the base, its adapters, its tokenizer, and how attention is computed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from studio.arguments.base import Arguments, Names, Text, arg
+
+
+class ModelArguments(Arguments):
+    """The model a command starts from."""
+
+    model_name_or_path: Text = arg("", level="basic")
+    """Folder of the model (in `models/` or `saves/`, or anywhere), or its name on the hub."""
+
+    adapter_name_or_path: Names = arg((), level="basic", methods=("lora",))
+    """Folders of trained adapters to start from or to merge, in the order they are applied."""
+
+    tokenizer_name_or_path: Text = arg("")
+    """Folder of a tokenizer other than the model's own; its size must fit the embeddings."""
+
+    model_revision: Text = arg("main")
+    """Branch, tag or commit on the hub; only used when the model is not a local folder."""
+
+    cache_dir: Text = arg("")
+    """Where models from the hub are kept; empty means the hub's usual cache folder."""
+
+    trust_remote_code: bool = arg(False)
+    """Run Python code that the model's folder carries. Only for models whose code you have read."""
+
+    flash_attn: Literal["auto", "disabled", "sdpa", "fa2", "fa3"] = arg("auto")
+    """Attention kernel: auto takes what the device does best; disabled is the plain one."""

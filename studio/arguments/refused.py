@@ -1,0 +1,251 @@
+"""Names of the ecosystem that the studio does not take: why, and what to use instead.
+
+A name here is known, so it is never ignored: with its harmless value (the one upstream has when
+nothing is asked) it is accepted with a note, with any other it is refused with the sentence.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+SECRET_WORDS = ("_token", "_api_key", "_secret", "_password", "webhook_url")
+SECRET = (
+    "is a secret and must never stand in a command or a file. Set it in the environment "
+    "(HF_TOKEN, WANDB_API_KEY, …) instead"
+)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a name is not taken; `harmless` is the value under which it asks for nothing."""
+
+    name: str
+    why: str
+    harmless: str
+
+    def asks_nothing(self, value: Any) -> bool:
+        """Whether the value is the one upstream has by itself."""
+        return _plain(value) in {_plain(self.harmless), "none", "null"}
+
+
+def _plain(value: Any) -> str:
+    text = str(value).strip().lower()
+    if text in ("false", "0", "0.0", "no", ""):
+        return "off"
+    if text in ("true", "1", "yes"):
+        return "on"
+    try:
+        return str(float(text))
+    except ValueError:
+        return text
+
+
+# One line: the names with the value under which they ask for nothing = the reason and the way out.
+_LINES: list[tuple[str, str]] = [
+    # Weights and loading
+    (
+        "use_fast_tokenizer=True",
+        "only fast tokenizers are used, since preview and training share one; leave it out",
+    ),
+    (
+        "low_cpu_mem_usage=True offload_folder=offload",
+        "weights are always read tensor by tensor; leave it out",
+    ),
+    (
+        "resize_vocab add_tokens add_special_tokens new_special_tokens_config init_special_tokens=noise_init "
+        "split_special_tokens",
+        "the vocabulary is not changed while training; extend the tokenizer and the "
+        "embeddings of the model's folder first and train that folder",
+    ),
+    (
+        "rope_scaling",
+        "longer positions are not switched on while training; write rope_scaling into the "
+        "model's config.json",
+    ),
+    (
+        "shift_attn mixture_of_depths moe_aux_loss_coef use_llama_pro use_v1_kernels train_from_scratch "
+        "print_param_status upcast_layernorm upcast_lmhead_output",
+        "is a variant that the studio does not have; leave it out",
+    ),
+    (
+        "use_unsloth use_unsloth_gc use_kt kt_cpu_activation kt_weight_path kt_non_expert_weight_path "
+        "kt_expert_checkpoint_path kt_use_lora_experts kt_lora_expert_num kt_lora_expert_intermediate_size "
+        "use_mca use_megatron_bridge use_hyper_parallel hyper_parallel_args hyper_parallel_cp_size=1",
+        "is another training engine; the studio trains with its own flow, so leave it out",
+    ),
+    (
+        "enable_liger_kernel use_liger_kernel liger_kernel_config",
+        "fused kernels are not used: the loss is computed on the answer's tokens only, which saves the same "
+        "memory; leave it out",
+    ),
+    (
+        "disable_gradient_checkpointing",
+        "activations are only recomputed where asked or needed; write "
+        "--gradient_checkpointing False to rule it out",
+    ),
+    (
+        "use_reentrant_gc=True",
+        "the newer, non-reentrant way is always taken; use "
+        "--gradient_checkpointing_kwargs '{\"use_reentrant\": true}' to change it",
+    ),
+    ("pure_bf16", "weights that learn are kept in float32, or small updates are lost; use --bf16 True"),
+    (
+        "quantization_bit quantization_method=bnb quantization_type=nf4 double_quantization=True "
+        "quantization_device_map fp8 fp8_backend=auto fp8_enable_fsdp_float8_all_gather",
+        "weights are not quantised while training; use --finetuning_type lora with --bf16 True",
+    ),
+    # Methods
+    (
+        "oft_rank=0 oft_block_size=32 oft_target=all module_dropout=0",
+        "OFT adapters are not trained here; use --finetuning_type lora",
+    ),
+    (
+        "pissa_init pissa_iter=16 pissa_convert create_new_adapter",
+        "adapters start from zero or from adapter_name_or_path; leave it out",
+    ),
+    (
+        "use_galore galore_target=all galore_rank=16 galore_update_interval=200 galore_scale=2.0 "
+        "galore_proj_type=std galore_layerwise use_apollo apollo_target=all apollo_rank=16 "
+        "apollo_update_interval=200 apollo_scale=32.0 apollo_proj=random apollo_proj_type=std "
+        "apollo_scale_type=channel apollo_layerwise apollo_scale_front=False use_adam_mini use_muon",
+        "choose the optimizer by its upstream name with --optim (galore_adamw, apollo_adamw, …)",
+    ),
+    (
+        "use_badam badam_mode=layer badam_start_block badam_switch_mode=ascending badam_switch_interval=50 "
+        "badam_update_ratio=0.05 badam_mask_mode=adjacent badam_verbose=0",
+        "BAdam is not supported; use --finetuning_type freeze or lora",
+    ),
+    (
+        "use_dft_loss use_asft_loss asft_alpha=0.1 use_eaft_loss eaft_alpha=1.0",
+        "the loss is the cross-entropy of the answer's tokens; leave it out",
+    ),
+    (
+        "freeze_vision_tower=True freeze_multi_modal_projector=True freeze_language_model "
+        "image_max_pixels=589824 image_min_pixels=1024 image_do_pan_and_scan crop_to_patches "
+        "video_max_pixels=65536 video_min_pixels=256 video_fps=2.0 video_maxlen=128 use_audio_in_video "
+        "audio_sampling_rate=16000 media_dir",
+        "models with pictures, sound or video are not trained here",
+    ),
+    # Preferences and rewards
+    (
+        "pref_beta=0.1 pref_loss=sigmoid pref_ftx=0.0 pref_bco_weight=0.0 dpo_label_smoothing=0.0 "
+        "simpo_gamma=0.5 kto_chosen_weight=1.0 kto_rejected_weight=1.0 ld_alpha ref_model "
+        "ref_model_adapters ref_model_quantization_bit reward_model reward_model_adapters "
+        "reward_model_quantization_bit reward_model_type=lora ppo_buffer_size=1 ppo_epochs=4 "
+        "ppo_score_norm ppo_target=6.0 ppo_whiten_rewards",
+        "belongs to learning from preferences or rewards; the stages are pt and sft",
+    ),
+    # Rows
+    (
+        "streaming buffer_size=16384 preprocessing_batch_size=1000 data_shared_file_system",
+        "rows are turned into tokens once, kept on disk and read from there, so that memory stays small; "
+        "leave it out",
+    ),
+    ("mix_strategy=concat interleave_probs", "datasets follow one another and are shuffled; leave it out"),
+    ("eval_on_each_dataset", "all eval_dataset rows are measured together; run one evaluation a dataset"),
+    ("tokenized_path", "rendered rows are kept by their content by themselves; leave it out"),
+    ("ignore_pad_token_for_loss=True", "padding never bears loss; leave it out"),
+    ("disable_shuffling", "use --train_sampling_strategy sequential"),
+    (
+        "tool_format default_system enable_thinking=True preserve_thinking",
+        "is decided by the chat template; give your own Jinja file with --template",
+    ),
+    (
+        "eval_num_beams predict_with_generate do_predict length_penalty=1.0 num_beams=1 max_length=1024 "
+        "skip_special_tokens=True",
+        "answers are not generated during training; train, then ask with studio chat",
+    ),
+    (
+        "task task_dir=evaluation batch_size=4 lang=en n_shot=5 save_dir download_mode",
+        "benchmarks are not part of training; leave it out",
+    ),
+    # Names that transformers dropped
+    ("warmup_ratio=0.0", "transformers dropped it; write the share as --warmup_steps 0.1"),
+    ("evaluation_strategy=no", "transformers renamed it; write --eval_strategy"),
+    (
+        "logging_dir",
+        "transformers dropped it; curves lie in the run's folder, trackers have their own setting",
+    ),
+    ("group_by_length", "transformers renamed it; write --train_sampling_strategy group_by_length"),
+    ("no_cuda", "transformers renamed it; write --use_cpu True"),
+    ("torch_dtype=auto dtype=auto", "write --bf16 True or False"),
+    ("model_max_length max_seq_length block_size max_length", "write --cutoff_len"),
+    # Where
+    (
+        "ray_num_workers=1 ray_init_kwargs master_addr master_port ray_run_name ray_storage_path",
+        "Ray does not start training here; several GPUs of one machine are used by themselves",
+    ),
+    ("parallelism_config", "cannot be written in a command; several GPUs are used by themselves"),
+    ("local_rank=-1", "is set by the launcher; leave it out"),
+    ("deepspeed_config", "write --deepspeed FILE"),
+    (
+        "enable_torch_profiler profiler_output_dir profiler_wait_steps=1 profiler_warmup_steps=1 "
+        "profiler_active_steps=1 profiler_repeat=1 profiler_record_shapes=True profiler_profile_memory=True "
+        "profiler_with_stack=True profile_modules",
+        "there is no profiler in the command; leave it out",
+    ),
+    (
+        "infer_backend=huggingface use_kv_cache=True vllm_maxlen=4096 vllm_gpu_util=0.7 vllm_enforce_eager "
+        "vllm_max_lora_rank=32 vllm_config sglang_maxlen=4096 sglang_mem_fraction=0.7 sglang_tp_size=-1 "
+        "sglang_config sglang_lora_backend=triton",
+        "other inference engines are not used; leave it out",
+    ),
+    (
+        "export_quantization_bit export_quantization_dataset export_quantization_nsamples=128 "
+        "export_quantization_maxlen=1024 export_legacy_format",
+        "exports are safetensors in full precision; quantise the export with the tool of its engine",
+    ),
+    ("export_device=cpu", "merging goes tensor by tensor on the CPU; leave it out"),
+    ("export_hub_model_id", "nothing is uploaded; upload the export's folder with the hub's own command"),
+    (
+        "use_swanlab swanlab_project=llamafactory swanlab_workspace swanlab_run_name swanlab_mode=cloud "
+        "swanlab_logdir",
+        "trackers are chosen with --report_to",
+    ),
+    # Upstream fields that the studio decides itself
+    (
+        "auto_find_batch_size",
+        "it would change the number of steps in mid-run; choose a smaller "
+        "--per_device_train_batch_size and a larger --gradient_accumulation_steps",
+    ),
+    ("enable_jit_checkpoint", "a stopped run is always saved; leave it out"),
+    (
+        "remove_unused_columns=True label_names length_column_name=length",
+        "the rows' columns and batches are the studio's own; leave it out",
+    ),
+    (
+        "prediction_loss_only include_for_metrics batch_eval_metrics eval_do_concat_batches=True "
+        "eval_use_gather_object eval_accumulation_steps",
+        "evaluation sums loss and accuracy as it goes and "
+        "keeps no logits, so there is nothing to set; leave it out",
+    ),
+    ("save_on_each_node", "checkpoints are written once; leave it out"),
+    (
+        "push_to_hub hub_model_id hub_strategy=every_save hub_private_repo hub_always_push hub_revision",
+        "nothing is uploaded during training; upload the run's folder with the hub's own command",
+    ),
+    ("use_cache", "a cache of keys and values has no use in training; leave it out"),
+    ("greater_is_better", "follows from metric_for_best_model: higher accuracy, lower loss and perplexity"),
+    ("early_stopping_patience", "write --early_stopping_steps"),
+    ("logging_nan_inf_filter=True", "a loss that is not finite always ends the run; leave it out"),
+    ("activation_checkpointing activation_checkpointing_kwargs", "write --gradient_checkpointing"),
+    ("fsdp_transformer_layer_cls_to_wrap xla", "use --fsdp and --fsdp_config"),
+]
+
+
+@functools.cache
+def refusals() -> dict[str, Refusal]:
+    """Every refused name."""
+    found = {}
+    for names, why in _LINES:
+        for item in names.split():
+            name, _, harmless = item.partition("=")
+            found.setdefault(name, Refusal(name, why, harmless))
+    return found
+
+
+def is_secret(name: str) -> bool:
+    """Whether a name holds a secret by its spelling (hub_token, swanlab_api_key, …)."""
+    return f"_{name}".endswith(SECRET_WORDS)

@@ -1,0 +1,12 @@
+"""How a conversation becomes text: the chat template, shared by preview, training, chat, export."""
+
+from __future__ import annotations
+
+from studio.arguments.base import Arguments, Text, arg
+
+
+class TemplateArguments(Arguments):
+    """The chat template of a command."""
+
+    template: Text = arg("", level="basic")
+    """Chat template: empty or auto for the model's own, default, or the path of a Jinja file."""
