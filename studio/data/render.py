@@ -1,0 +1,189 @@
+"""From an `Example` to tokens with a loss mask: the one way for preview, training and the rest.
+
+The whole text is encoded at once, as it is at inference, and the mask comes from characters:
+a token bears loss when it lies wholly inside a span. A token that straddles a border of a span
+belongs to the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from studio.data.formats import Example
+from studio.data.mask import mask_by_bytes, mask_by_offsets
+from studio.data.turns import Draft, drafts
+from studio.errors import RowError
+from studio.model.templates import Span, Template
+from studio.model.tokenizer import LightTokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+
+# Enough for one call to keep all threads of tokenizers busy, few enough to hold their offsets.
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class View:
+    """What is wanted of the rows. `documents`: loss on all of it, long rows cut in pieces (stage pt)."""
+
+    cutoff_len: int = 2048
+    train_on_prompt: bool = False
+    mask_history: bool = False
+    documents: bool = False
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One row for training.
+
+    `input_ids` and `loss_mask` have the same length, at most `cutoff_len`. `spans` are the [start, end)
+    characters of `text` that bear loss; with `truncated` the ids end before the text does.
+    """
+
+    input_ids: list[int]
+    loss_mask: list[bool]
+    text: str
+    spans: list[Span]
+    truncated: bool
+
+
+def render(
+    examples: Sequence[Example], tokenizer: LightTokenizer, template: Template | None, view: View
+) -> list[list[Rendered] | RowError]:
+    """One item per example: its rows, or why it is refused (without file and row number).
+
+    Usually one row; several when answers become rows of their own, or a document is cut in pieces.
+    A row whose learned tokens all lie beyond `cutoff_len` comes with a mask that is all False.
+    """
+    done: list[list[Rendered] | RowError] = []
+    for start in range(0, len(examples), CHUNK):
+        done += _chunk(examples[start : start + CHUNK], tokenizer, template, view)
+    return done
+
+
+def _chunk(
+    examples: Sequence[Example], tokenizer: LightTokenizer, template: Template | None, view: View
+) -> list[list[Rendered] | RowError]:
+    planned = [_plan(example, tokenizer, template, view) for example in examples]
+    # Documents get the tokens that the tokenizer puts around them; a chat template writes its own.
+    plain = [bool(example.text) for example in examples]
+    texts: dict[bool, list[str]] = {True: [], False: []}
+    for plan, is_plain in zip(planned, plain, strict=True):
+        if not isinstance(plan, RowError):
+            texts[is_plain] += [draft.text for draft in plan]
+    # The pieces of a long document are told apart by offsets; a mask may come without them.
+    offsets = view.documents or tokenizer.byte_widths is None
+    encoded = {kind: iter(_encode(tokenizer, texts[kind], special=kind, offsets=offsets)) for kind in texts}
+    done: list[list[Rendered] | RowError] = []
+    for plan, is_plain in zip(planned, plain, strict=True):
+        if isinstance(plan, RowError):
+            done.append(plan)
+            continue
+        pairs = [(draft, next(encoded[is_plain])) for draft in plan]
+        rows: list[Rendered] = []
+        for draft, encoding in pairs:
+            if isinstance(encoding, RowError):
+                done.append(encoding)
+                break
+            if view.documents:
+                rows += _pieces(draft, encoding, tokenizer.eos_id if is_plain else None, view)
+            else:
+                rows.append(_row(draft, encoding, tokenizer, view.cutoff_len))
+        else:
+            done.append(rows)
+    return done
+
+
+def _plan(example: Example, tokenizer: LightTokenizer, template: Template | None, view: View) -> list[Draft] | RowError:
+    try:
+        if example.text:
+            return [_document(example.text, view)]
+        if template is None:
+            raise RowError("a conversation needs a chat template, and none was chosen. Set template, for example auto.")
+        return drafts(
+            example,
+            template,
+            tokenizer.special,
+            tokenizer.end_strings,
+            whole=view.train_on_prompt or view.documents,
+            last_only=view.mask_history,
+        )
+    except RowError as error:
+        return error
+
+
+def _document(text: str, view: View) -> Draft:
+    if not view.documents:
+        raise RowError(
+            "this stage learns from conversations; the row is plain text. Use stage pt for it, or map the "
+            "columns prompt and response in dataset_info.json."
+        )
+    return Draft(text, [(0, len(text))])
+
+
+def _encode(tokenizer: LightTokenizer, texts: list[str], *, special: bool, offsets: bool) -> list[Encoding | RowError]:
+    encode = tokenizer.fast.encode_batch if offsets else tokenizer.fast.encode_batch_fast
+    try:
+        return list(encode(texts, add_special_tokens=special))
+    except (TypeError, UnicodeEncodeError):
+        if len(texts) == 1:
+            return [_not_text(texts[0])]
+        # One bad text spoils the batch: encode them one by one to find it.
+        return [one for text in texts for one in _encode(tokenizer, [text], special=special, offsets=offsets)]
+
+
+def _not_text(text: str) -> RowError:
+    at = next((i for i, char in enumerate(text) if "\ud800" <= char <= "\udfff"), 0)
+    return RowError(
+        f"text must be Unicode; character {at} of the rendered row is {text[at : at + 1]!r}, half of a "
+        "surrogate pair. Correct the file that wrote it."
+    )
+
+
+def _row(draft: Draft, encoding: Encoding, tokenizer: LightTokenizer, cutoff_len: int) -> Rendered:
+    ids = encoding.ids
+    mask = _mask(draft, encoding, ids, tokenizer)
+    truncated = len(ids) > cutoff_len
+    if truncated:
+        ids, mask = ids[:cutoff_len], mask[:cutoff_len]
+    return Rendered(ids, mask, draft.text, draft.spans, truncated)
+
+
+def _mask(draft: Draft, encoding: Encoding, ids: list[int], tokenizer: LightTokenizer) -> list[bool]:
+    text, spans = draft.text, draft.spans
+    if spans == [(0, len(text))]:
+        return [True] * len(ids)
+    if tokenizer.byte_widths is not None:
+        mask = mask_by_bytes(ids, tokenizer.byte_widths, text, spans)
+        if mask is not None:
+            return mask
+        encoding = tokenizer.fast.encode(text, add_special_tokens=False)
+    return mask_by_offsets(encoding, spans, len(text))
+
+
+def _pieces(draft: Draft, encoding: Encoding, eos_id: int | None, view: View) -> list[Rendered]:
+    """A document as consecutive rows of at most `cutoff_len`; nothing is dropped."""
+    ids = encoding.ids
+    if eos_id is not None and ids[-1:] != [eos_id]:
+        ids.append(eos_id)
+    starts = list(range(0, len(ids), view.cutoff_len))
+    if len(starts) > 1 and len(ids) - starts[-1] == 1 and view.cutoff_len > 2:
+        # A row of one token has nothing to predict.
+        starts[-1] -= 1
+    pieces = []
+    for start, end in pairwise([*starts, len(ids)]):
+        text = draft.text[_char_at(encoding, start, draft.text) : _char_at(encoding, end, draft.text)]
+        pieces.append(Rendered(ids[start:end], [True] * (end - start), text, [(0, len(text))], False))
+    return pieces
+
+
+def _char_at(encoding: Encoding, token: int, text: str) -> int:
+    """Where the text of `token` begins; the tokens that end a document stand behind all of it."""
+    if token == 0:
+        return 0
+    chars: Any = encoding.token_to_chars(token) if token < len(encoding) else None
+    return int(chars[0]) if chars else len(text)

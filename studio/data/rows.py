@@ -1,0 +1,180 @@
+"""From datasets to the rows a model is trained on: rendered once, kept, and mapped into memory.
+
+`prepare` is the whole way: hash the files, look for a kept result, else read, render and write
+chunk by chunk, then hold the report against what was asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.data.catalog import DatasetEntry
+from studio.data.hashes import Stamp, code_hash, file_hash, key_of, must_be_unchanged
+from studio.data.render import View
+from studio.data.report import Report
+from studio.data.tokenise import Plan, Tell, must_fit, tokenise, use_workers
+from studio.errors import DiskFullError, StoppedError, StudioError
+from studio.model.staging import MANIFEST, staged
+from studio.model.templates import Template
+from studio.model.tokenizer import LightTokenizer
+from studio.workspace import Workspace, write_json
+
+if TYPE_CHECKING:
+    import datasets
+    import numpy as np
+
+ROWS, REPORT = "rows.arrow", "report.json"
+
+
+class Rows:
+    """Rendered rows in the order of the files, on disk and mapped into memory.
+
+    A row is a dict: `input_ids` (int32 ids), `loss_mask` (bool, as long as the ids: which of them
+    bear loss), `dataset` (index into `names`), `row` (raw row number from 1), `truncated`.
+    """
+
+    def __init__(
+        self, table: datasets.Dataset, names: tuple[str, ...], lengths: np.ndarray[Any, Any]
+    ) -> None:
+        self.table, self.names, self.lengths = table, names, lengths
+
+    @classmethod
+    def open(cls, folder: Path, names: tuple[str, ...]) -> Rows:
+        """The rows that lie in a folder of the cache."""
+        import numpy as np
+        import pyarrow.compute as pc
+        from datasets import Dataset
+
+        table = Dataset.from_file(str(folder / ROWS))
+        lengths = pc.list_value_length(table.data.column("input_ids")).to_numpy()
+        return cls(table, names, np.asarray(lengths, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row: dict[str, Any] = self.table[index]
+        return row
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[index] for index in range(len(self)))
+
+    def select(self, indices: Sequence[int]) -> Rows:
+        """Some of the rows, in the order asked for, without copying them."""
+        import numpy as np
+
+        chosen = np.asarray(indices, dtype=np.int64)
+        return Rows(self.table.select(chosen), self.names, self.lengths[chosen])
+
+
+# The flow has the parts in hand one by one; a bundle made only for this call would explain nothing.
+def prepare(  # noqa: PLR0913
+    entries: Sequence[DatasetEntry],
+    tokenizer: LightTokenizer,
+    template: Template | None,
+    view: View,
+    place: Workspace,
+    *,
+    max_samples: int | None = None,
+    skip_bad_rows: bool = False,
+    max_bad_rows: float = 0.01,
+    workers: int | None = None,
+    overwrite_cache: bool = False,
+    progress: Tell | None = None,
+) -> tuple[Rows, Report]:
+    """The rows of `entries`, one dataset after the other, and what became of each raw row.
+
+    A kept result is used when files, columns, template, tokenizer, view, `max_samples` and the code
+    are the same. A result is written whole or not at all, also when a signal ends the work.
+
+    Raises DatasetError for a file that cannot be read, rows refused beyond what is allowed, a
+    dataset that does not fit the stage, and when no row is left to train on; DiskFullError.
+    """
+    for entry in entries:
+        must_fit(entry, view)
+    plan = Plan(tuple(entries), tokenizer, template, view, max_samples)
+    files = [path for entry in entries for path in entry.files()]
+    stamps = {path: Stamp.of(path) for path in files}
+    with _full_disk_told(place):
+        shown = {place.shown(path): file_hash(path, place.cache) for path in files}
+        folder = place.cache / "rows" / _key(plan, shown)[:32]
+        if overwrite_cache:
+            shutil.rmtree(folder, ignore_errors=True)
+        report = _kept_report(folder)
+        if report is None:
+            if workers is not None:
+                use_workers(workers)
+            report = _make(folder, plan, stamps, place, progress)
+    report.check(skip_bad_rows=skip_bad_rows, max_bad_rows=max_bad_rows)
+    return Rows.open(folder, tuple(entry.name for entry in entries)), replace(report, hashes=shown)
+
+
+def _key(plan: Plan, hashes: Mapping[str, str]) -> str:
+    """The name of the result: equal for equal content, made by the same code in the same way."""
+    return key_of(
+        {
+            # Complaints that are kept name the files, so these are part of it.
+            "files": hashes,
+            "entries": [entry.model_dump(mode="json", exclude={"origin", "base"}) for entry in plan.entries],
+            "template": None if plan.template is None else plan.template.jinja,
+            "tokenizer": plan.tokenizer.fingerprint,
+            "view": asdict(plan.view),
+            "max_samples": plan.max_samples,
+            "code": code_hash(),
+        }
+    )
+
+
+def _make(
+    folder: Path, plan: Plan, stamps: Mapping[Path, Stamp], place: Workspace, progress: Tell | None
+) -> Report:
+    """Render all rows into `folder`, which appears when they are complete."""
+    try:
+        with staged(folder) as beside:
+            report = tokenise(plan, place.shown, beside / ROWS, progress)
+            for path, stamp in stamps.items():
+                must_be_unchanged(path, stamp)
+            write_json(beside / REPORT, report.as_json())
+    except StudioError as error:
+        # Another process may have made the same meanwhile, and its folder is as good.
+        made = None if isinstance(error, StoppedError) else _kept_report(folder)
+        if made is None:
+            raise
+        return made
+    return report
+
+
+def _kept_report(folder: Path) -> Report | None:
+    """The report of a kept result; a result that is not whole is removed and gives None."""
+    if not folder.exists():
+        return None
+    try:
+        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        sizes = {each["name"]: each["size"] for each in listed}
+        if all((folder / name).stat().st_size == sizes[name] for name in (ROWS, REPORT)):
+            plain = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+            return Report.from_json(plain, cached=True)
+    except (OSError, ValueError, LookupError, TypeError):
+        pass
+    shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+@contextlib.contextmanager
+def _full_disk_told(place: Workspace) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(
+            f"the rendered rows need room in {place.cache}; the disk is full ({error.strerror}). "
+            "Free some space, or remove old folders in it: they are made again when needed."
+        ) from error
