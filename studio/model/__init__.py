@@ -1,0 +1,1 @@
+"""WEIGHTS: tokenizer, chat templates, loading, adapting, checkpoints, export."""

@@ -1,0 +1,137 @@
+"""From a loaded model to the model that learns: which weights get gradients, and adapters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.arguments.method import MethodArguments
+from studio.errors import ModelError
+from studio.registry import did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+LAYER = re.compile(r"\.(\d+)\.")
+
+
+def adapt(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Path]) -> Any:
+    """The model that learns: `full`, `freeze`, or a PeftModel with one LoRA adapter.
+
+    Weights that learn are kept in float32, so that small updates are not lost in rounding.
+    Raises ModelError when a named module does not exist.
+    """
+    if method.finetuning_type == "lora":
+        learner = _lora(model, method, adapters)
+    else:
+        learner = model
+        if method.finetuning_type == "freeze":
+            _freeze(model, method)
+    for weight in learner.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+    return learner
+
+
+def _lora(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Path]) -> Any:
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    for folder in adapters[:-1]:
+        model = PeftModel.from_pretrained(model, folder).merge_and_unload()
+    if adapters:
+        return PeftModel.from_pretrained(model, adapters[-1], is_trainable=True)
+    names = [name for name, _ in model.named_modules()]
+    check_modules("additional_target", method.additional_target, names)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=method.lora_rank,
+        lora_alpha=method.lora_alpha or 2 * method.lora_rank,
+        lora_dropout=method.lora_dropout,
+        target_modules=linear_targets(model, method.lora_target),
+        modules_to_save=list(method.additional_target) or None,
+        use_rslora=method.use_rslora,
+        use_dora=method.use_dora,
+        # A tied embedding that is trained whole must stay one weight with the head.
+        ensure_weight_tying=bool(method.additional_target) and _is_tied(model),
+    )
+    return get_peft_model(model, config)
+
+
+def _is_tied(model: PreTrainedModel) -> bool:
+    return bool(getattr(model.config, "tie_word_embeddings", False))
+
+
+def linear_targets(model: PreTrainedModel, asked: Iterable[str]) -> list[str]:
+    """Last names of the modules that get an adapter; `all` is every linear layer but the head."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
+    }
+    if tuple(asked) == ("all",):
+        return sorted(linear)
+    check_modules("lora_target", asked, [name for name, _ in model.named_modules()])
+    return list(asked)
+
+
+def check_modules(flag: str, asked: Iterable[str], modules: Iterable[str]) -> None:
+    """Raise ModelError unless every asked name ends the name of a module."""
+    known = list(modules)
+    last = sorted({name.rpartition(".")[2] for name in known} - {""})
+    last = [name for name in last if not name.isdigit()]
+    for name in asked:
+        if not any(module == name or module.endswith(f".{name}") for module in known):
+            raise ModelError(
+                f"--{flag} {name}: must be a module of this model, which has {', '.join(last)}."
+                + did_you_mean(name, last)
+            )
+
+
+def _freeze(model: PreTrainedModel, method: MethodArguments) -> None:
+    named = dict(model.named_parameters())
+    layers = layer_count(named)
+    chosen = trained_layers(layers, method.freeze_trainable_layers)
+    parts = method.freeze_trainable_modules
+    check_modules("freeze_extra_modules", method.freeze_extra_modules, [n for n, _ in model.named_modules()])
+    if parts != ("all",):
+        check_modules("freeze_trainable_modules", parts, [name for name, _ in model.named_modules()])
+    for name, weight in named.items():
+        weight.requires_grad = learns(name, chosen, parts, method.freeze_extra_modules)
+
+
+def learns(name: str, layers: set[int], parts: Sequence[str], extra: Sequence[str]) -> bool:
+    """Whether a weight learns under `freeze`, from its name."""
+    pieces = name.split(".")
+    if match := LAYER.search(name):
+        return int(match[1]) in layers and (tuple(parts) == ("all",) or bool(set(parts) & set(pieces)))
+    return bool(set(extra) & set(pieces))
+
+
+def layer_count(names: Iterable[str]) -> int:
+    """Number of layers, from the numbers in the weights' names."""
+    numbers = [int(match[1]) for name in names if (match := LAYER.search(name))]
+    if not numbers:
+        raise ModelError("--finetuning_type freeze: this model has no numbered layers. Use lora or full.")
+    return max(numbers) + 1
+
+
+def trained_layers(count: int, asked: int) -> set[int]:
+    """Numbers of the layers that learn: the last `asked` ones, or the first when it is negative."""
+    if not 0 < abs(asked) <= count:
+        raise ModelError(
+            f"--freeze_trainable_layers {asked}: must be between 1 and {count} (or -1 and -{count}), "
+            f"for this model has {count} layers."
+        )
+    return set(range(count - asked, count)) if asked > 0 else set(range(-asked))
+
+
+def trainable_weights(model: torch.nn.Module) -> int:
+    """Number of weights that learn."""
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)

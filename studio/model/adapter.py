@@ -1,0 +1,79 @@
+"""An adapter folder: what it holds, and whether its merge is known here.
+
+The names are those that peft saves. LoRA in its common forms (rsLoRA, DoRA, patterns of rank and
+alpha, biases, embeddings, modules_to_save, trainable tokens) is merged by `fit` and `merge`. For
+everything else `Adapter.detour` says why it must go through peft itself. Light: no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studio.errors import ModelError
+from studio.model.weights import ADAPTER, Tensor, tensors_in
+
+CONFIG = "adapter_config.json"
+
+# Forms of LoRA whose merge is more than adding a product; peft knows them.
+SPECIAL = (
+    "alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config", "kasa_config",
+    "monteclora_config", "layer_replication", "target_parameters",
+)  # fmt: skip
+# Starts that leave the base as it is; the others take something out of its weights.
+PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One adapter folder. `detour` is empty when its merge is known here, else the reason."""
+
+    folder: Path
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    detour: str
+
+
+def open_adapter(folder: Path) -> Adapter:
+    """Read the config and the headers of an adapter. Raises ModelError when it is none."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ModelError(
+            f"an adapter folder must hold {CONFIG}; {folder} does not. Name the output folder of a LoRA run."
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind = str(config["peft_type"]).upper()
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} must be the JSON that peft writes, with peft_type; it is not ({error}).") from None
+    if not (folder / ADAPTER).is_file():
+        raise ModelError(
+            f"{folder} must hold {ADAPTER}; it does not. An adapter_model.bin is a pickle and is not read: "
+            "load it once, apart, with peft and save it again as safetensors."
+        )
+    if any(word in kind for word in ("PROMPT", "PREFIX", "P_TUNING")):
+        raise ModelError(
+            f"only adapters that change weights can be merged; {folder} is {kind}, which adds virtual "
+            "tokens. Use it as an adapter on its base."
+        )
+    return Adapter(folder, config, tensors_in(folder / ADAPTER), _detour(kind, config, folder))
+
+
+def _detour(kind: str, config: Mapping[str, Any], folder: Path) -> str:
+    if kind not in ("LORA", "TRAINABLE_TOKENS"):
+        return f"it is of the kind {kind}"
+    start = config.get("init_lora_weights", True)
+    if isinstance(start, str) and "niter" in start:
+        raise ModelError(
+            f"{folder} was started with {start}, a random split of the base that cannot be made again. "
+            "Save it as a plain LoRA (path_initial_model_for_weight_conversion) and merge that."
+        )
+    if start not in PLAIN_STARTS:
+        return f"it was started with init_lora_weights={start}, which changes the base"
+    for key in SPECIAL:
+        if config.get(key):
+            return f"it uses {key}"
+    return ""

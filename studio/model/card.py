@@ -1,0 +1,123 @@
+"""The README.md of an export: what it is made of, how it was made, how it is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from studio.model.report import Report
+
+RUN = "run.json"
+# What of a run's recipe a reader of the card wants to know, by flat name.
+TOLD = (
+    "stage", "finetuning_type", "dataset", "template", "cutoff_len", "learning_rate", "num_train_epochs",
+    "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "lora_rank", "lora_alpha",
+    "seed",
+)  # fmt: skip
+
+
+def model_card(report: Report) -> str:
+    """The card as Markdown, with the front matter that the hub reads."""
+    name = report.target.name
+    parts = [_front(report), f"# {name}", "", _origin(report), ""]
+    for run in report.adapters or (report.base,):
+        parts += _lineage(run)
+    parts += ["## Weights", "", report.sentence, "", *_notes(report.notes)]
+    parts += _loading(name)
+    return "\n".join(parts)
+
+
+def run_card(record: Mapping[str, Any], method: str) -> str:
+    """The card of a run's own folder, from its run.json."""
+    settings, base = _flat(record["recipe"]), str(record.get("parents", ["its base"])[0])
+    rows = [f"| {key} | {_cell(settings[key])} |" for key in TOLD if settings.get(key)]
+    numbers = [f"| {key} | {_cell(value)} |" for key, value in record.get("results", {}).items()]
+    library = "peft" if method == "lora" else "transformers"
+    front = [
+        "---",
+        f"library_name: {library}",
+        f"base_model: {json.dumps(Path(base).name)}",
+        "tags:",
+        "- studio",
+        "---",
+    ]
+    what = "An adapter for" if method == "lora" else "Trained from"
+    parts = [*front, "", f"{what} `{base}`. The whole record is in `{RUN}`.", "", "## Training", ""]
+    parts += [
+        "| setting | value |",
+        "| --- | --- |",
+        *rows,
+        "",
+        "## Numbers",
+        "",
+        "| name | value |",
+        "| --- | --- |",
+    ]
+    return "\n".join([*parts, *numbers, "", "```sh", str(record["command"]), "```", ""])
+
+
+def _front(report: Report) -> str:
+    lines = ["---", "library_name: transformers", "pipeline_tag: text-generation"]
+    # JSON text is YAML text, whatever a folder may be called.
+    lines += [f"base_model: {json.dumps(report.base.name)}", "tags:", "- studio", "---", ""]
+    return "\n".join(lines)
+
+
+def _origin(report: Report) -> str:
+    if not report.adapters:
+        return f"Written as {report.dtype} from `{report.base.name}`, without an adapter."
+    told = ", then ".join(f"`{adapter.name}`" for adapter in report.adapters)
+    base = f"`{report.base.name}`"
+    return f"{base} with {told} merged into its weights in float32 and cast once to {report.dtype}."
+
+
+def _lineage(run: Path) -> list[str]:
+    """How a run was trained, from its run.json; nothing when it has none."""
+    path = run / RUN
+    if not path.is_file():
+        return []
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return [f"The record of `{run.name}` (`{RUN}`) cannot be read.", ""]
+    settings = _flat(record.get("recipe", record) if isinstance(record, dict) else {})
+    rows = [f"| {key} | {_cell(settings[key])} |" for key in TOLD if settings.get(key) not in (None, "", [], {})]
+    if not rows:
+        return []
+    return [f"## Training of `{run.name}`", "", "| setting | value |", "| --- | --- |", *rows, ""]
+
+
+def _flat(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by flat name, whether they lie in groups or not."""
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat.update(_flat(inner) if isinstance(inner, dict) else {key: inner})
+    return flat
+
+
+def _cell(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _notes(notes: Sequence[str]) -> list[str]:
+    return [*(f"- {note}" for note in notes), ""] if notes else []
+
+
+def _loading(name: str) -> list[str]:
+    return [
+        "## Loading",
+        "",
+        "```python",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        f"model = AutoModelForCausalLM.from_pretrained({name!r}, dtype='auto')",
+        f"tokenizer = AutoTokenizer.from_pretrained({name!r})",
+        "```",
+        "",
+        "With Ollama: `ollama create NAME -f Modelfile` in this folder. What was changed in which weight",
+        "stands in `export.json`, and the checksums of all files in `manifest.json`.",
+        "",
+    ]

@@ -1,0 +1,123 @@
+"""Checkpoints of a run: written whole or not at all, verified before they are trusted.
+
+A folder is called `checkpoint-N` only when its manifest (every file's size and SHA-256) stands,
+and the manifest is written last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from studio.model.staging import MANIFEST, seal
+from studio.workspace import sync_folder
+
+NAME = re.compile(r"^checkpoint-(\d+)$")
+HALF = ".tmp-checkpoint"
+TRASH = ".trash-"
+
+
+def half_folder(run: Path) -> Path:
+    """Where the next checkpoint is written; its name says that it is not complete."""
+    return run / HALF
+
+
+def begin(run: Path) -> Path:
+    """An empty folder for the next checkpoint; what an interrupted save left is removed."""
+    folder = half_folder(run)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def complete(run: Path, step: int) -> Path:
+    """Sync the half-written checkpoint, list its files, and give it its name."""
+    target = run / f"checkpoint-{step}"
+    seal(half_folder(run))
+    if target.exists():
+        discard(target)
+    half_folder(run).rename(target)
+    sync_folder(run)
+    return target
+
+
+def steps(run: Path) -> list[tuple[int, Path]]:
+    """Checkpoints by step, oldest first."""
+    if not run.is_dir():
+        return []
+    found = [(int(match[1]), path) for path in run.iterdir() if (match := NAME.match(path.name))]
+    return sorted(found)
+
+
+def prune(run: Path, keep: int | None, best: Path | None) -> list[Path]:
+    """Remove all but the newest `keep` checkpoints; the best one always stays."""
+    if keep is None:
+        return []
+    kept = {path for _, path in steps(run)[-keep:]}
+    gone = [path for _, path in steps(run) if path not in kept and path != best]
+    for path in gone:
+        discard(path)
+    return gone
+
+
+def discard(folder: Path) -> None:
+    """Take a folder's name away first, so that a half-removed one is never taken for whole."""
+    trash = folder.with_name(f"{TRASH}{folder.name}-{time.monotonic_ns()}")
+    folder.rename(trash)
+    shutil.rmtree(trash, ignore_errors=True)
+
+
+def clear_leftovers(run: Path) -> None:
+    """Remove what interrupted saves and removals left."""
+    for path in run.glob(".t*"):
+        if path.name.startswith((HALF, TRASH)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def verify(folder: Path) -> str:
+    """What is wrong with a complete-looking folder, or '' when every file is as listed."""
+    try:
+        listed: list[dict[str, Any]] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except FileNotFoundError:
+        return "it has no manifest, so it was never complete"
+    except (ValueError, KeyError, TypeError):
+        return "its manifest cannot be read"
+    for entry in listed:
+        path = folder / entry["name"]
+        if not path.is_file():
+            return f"{entry['name']} is missing"
+        if path.stat().st_size != entry["size"]:
+            return f"{entry['name']} has {path.stat().st_size} bytes, {entry['size']} were written"
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
+                return f"{entry['name']} is not what was written (its SHA-256 differs)"
+    return ""
+
+
+def newest_good(run: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint a run can go on from, and a sentence for each that was passed over.
+
+    A damaged one is moved aside; one without optimizer state stays where it is.
+    """
+    told = []
+    for _, path in reversed(steps(run)):
+        if wrong := verify(path):
+            aside = path.with_name(f".bad-{path.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+            path.rename(aside)
+            told.append(f"{path.name} cannot be used: {wrong}. It was moved aside to {aside.name}.")
+        elif not can_resume(path):
+            told.append(f"{path.name} was saved without the optimizer's state: a run cannot go on from it.")
+        else:
+            return path, told
+    return None, told
+
+
+def can_resume(folder: Path) -> bool:
+    """Whether a checkpoint holds what a run needs to go on exactly."""
+    state = any(folder.glob("optimizer*")) or any(folder.glob("global_step*"))
+    return state and (folder / "trainer_state.json").is_file()

@@ -1,0 +1,115 @@
+"""From a model's name to its folder, and from the folder to weights in memory."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.arguments.model import ModelArguments
+from studio.errors import ModelError
+from studio.workspace import Workspace
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+def find_model(name: str, place: Workspace, *, revision: str = "main", cache_dir: str = "") -> Path:
+    """The folder of a model: a local one, else a snapshot from the hub.
+
+    `x/y` whose first part is a folder of the workspace is always a local path, never a hub id.
+    Raises ModelError when it is neither.
+    """
+    path = place.path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
+            raise ModelError(
+                f"{name!r} must hold a model; the folder has no config.json. It holds: "
+                f"{', '.join(sorted(entry.name for entry in path.iterdir())[:8]) or 'nothing'}."
+            )
+        return path
+    local = name.startswith((".", "/", "~")) or name.count("/") != 1
+    if local or place.path(name.split("/")[0]).is_dir():
+        raise ModelError(f"no model folder {name!r} in {place.root}.{_nearby(path)}")
+    return _from_hub(name, revision, place.path(cache_dir) if cache_dir else None)
+
+
+def _nearby(path: Path) -> str:
+    """' Did you mean …?' for a folder that is spelled nearly the same."""
+    for parent in (path.parent, path.parent.parent):
+        if parent.is_dir():
+            names = [entry.name for entry in parent.iterdir() if entry.is_dir()]
+            lower = {name.lower(): name for name in names}
+            wanted = path.name if parent == path.parent else path.parent.name
+            near = difflib.get_close_matches(wanted.lower(), list(lower), n=1, cutoff=0.6)
+            if near:
+                return f" Did you mean {lower[near[0]]!r} there? Upper and lower case count."
+            return f" {parent} holds: {', '.join(sorted(names)[:8]) or 'no folders'}."
+    return " Check the path."
+
+
+def _from_hub(name: str, revision: str, cache: Path | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "tokenizer*"]
+    try:
+        return Path(snapshot_download(name, revision=revision, cache_dir=cache, allow_patterns=patterns))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:160]
+        raise ModelError(
+            f"{name!r} is no folder here and could not be fetched from the hub ({reason}). "
+            "Put the model's folder under models/ and name it as models/<name>."
+        ) from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A model's config.json. Raises ModelError when it is absent or broken."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{folder} has no config.json. Name the folder of a whole model.") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} is not JSON: {error}. Get the file anew.") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} must hold an object; it holds {type(config).__name__}.")
+    return config
+
+
+def check_code(folder: Path, config: dict[str, Any], *, trust: bool) -> None:
+    """Refuse a model that wants to run its own Python code, unless that was asked for."""
+    if "auto_map" in config and not trust:
+        code = ", ".join(sorted(file.name for file in folder.glob("*.py"))) or "on the hub"
+        raise ModelError(
+            f"{folder.name} runs Python code of its own ({code}), which may do anything with this "
+            "machine. Read it; then start with --trust_remote_code True."
+        )
+
+
+ATTENTION = {"disabled": "eager", "sdpa": "sdpa", "fa2": "flash_attention_2", "fa3": "flash_attention_3"}
+
+
+def load_model(folder: Path, arguments: ModelArguments, dtype: torch.dtype) -> PreTrainedModel:
+    """A causal language model with every weight in `dtype`. Raises ModelError."""
+    from transformers import AutoModelForCausalLM
+
+    config = read_config(folder)
+    check_code(folder, config, trust=arguments.trust_remote_code)
+    asked = ATTENTION.get(arguments.flash_attn)
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=asked,
+            trust_remote_code=arguments.trust_remote_code,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    except (ValueError, ImportError, KeyError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"the model in {folder} cannot be loaded: {reason}") from error
+    model.config.use_cache = False
+    return model

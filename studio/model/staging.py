@@ -1,0 +1,108 @@
+"""A folder that appears under its name only when it is complete.
+
+Files are written into a temporary folder beside the target, synced, listed with size and
+SHA-256 in `manifest.json`, and only then renamed. The temporary folder is locked by the kernel
+for as long as its process lives, so that what a killed process left can be told and removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from studio.errors import StudioError
+from studio.workspace import sync_folder, write_json
+
+MANIFEST = "manifest.json"
+PREFIX = ".tmp-export-"
+
+
+@contextlib.contextmanager
+def staged(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give a temporary folder beside `target`; it becomes `target` when the block ends well.
+
+    With `replace` a folder that stands there is first moved aside to `<name>.old-<time>`.
+    When the block raises, the temporary folder is removed and nothing else has changed.
+    Raises StudioError when `target` exists and `replace` is off.
+    """
+    refuse_existing(target, replace=replace)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale(target.parent)
+    folder, handle = _locked_folder(target)
+    try:
+        yield folder
+        seal(folder)
+        refuse_existing(target, replace=replace)
+        if target.exists():
+            target.rename(aside(target))
+        folder.rename(target)
+        sync_folder(target.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def refuse_existing(target: Path, *, replace: bool) -> None:
+    """Raise StudioError when something stands at `target` that may not be moved aside."""
+    if target.exists() and not replace:
+        raise StudioError(
+            f"the target must be a new folder; {target} exists already. Choose another name, "
+            "or set overwrite_export_dir to move the old one aside."
+        )
+
+
+def aside(target: Path) -> Path:
+    """A free name beside `target` for the folder that stood there: `<name>.old-<time>`."""
+    stem = f"{target.name}.old-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = [stem, *(f"{stem}-{n}" for n in range(2, 100))]
+    return next(path for name in names if not (path := target.with_name(name)).exists())
+
+
+def seal(folder: Path) -> None:
+    """Sync every file below `folder` and write its manifest, the manifest last."""
+    entries = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != MANIFEST:
+            entries.append(_entry(path, path.relative_to(folder).as_posix()))
+    write_json(folder / MANIFEST, {"files": entries})
+
+
+def _entry(path: Path, name: str) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+    return {"name": name, "size": path.stat().st_size, "sha256": digest}
+
+
+def _locked_folder(target: Path) -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{target.name}-", dir=target.parent))
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        # Another process may have taken the folder for a stale one before it was locked.
+        if folder.exists():
+            folder.chmod(0o755)
+            return folder, handle
+        os.close(handle)
+
+
+def remove_stale(parent: Path) -> None:
+    """Remove temporary folders in `parent` whose process is gone."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(handle)
