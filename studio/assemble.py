@@ -1,0 +1,86 @@
+"""Between the checks and the loop: the model that learns, the parts of its trainer, the card."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.jobs.folder import Run
+from studio.jobs.launch import is_main
+from studio.jobs.log import Log
+from studio.jobs.progress import Progress
+from studio.jobs.signals import StopFlag
+from studio.loop.parts import Parts
+from studio.material import Material
+from studio.model.card import run_card
+from studio.model.companions import copy_tokenizer, set_template
+from studio.model.hardware import Choice, Precision
+from studio.model.load import load_model
+from studio.preflight import Plan
+from studio.recipe import Recipe
+from studio.workspace import write_text
+
+if TYPE_CHECKING:
+    import transformers
+
+
+def learner(
+    recipe: Recipe, material: Material, precision: Precision, arguments: transformers.TrainingArguments
+) -> tuple[Any, Choice]:
+    """The model that learns, on the CPU yet, and how its attention keeps documents apart."""
+    import torch
+    from transformers import set_seed
+
+    from studio.loop.attention import choose_attention
+    from studio.model.adapt import adapt
+
+    set_seed(arguments.seed)  # adapters start at random
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    whole = recipe.method.finetuning_type == "full"
+    model = load_model(material.folder, recipe.model, torch.float32 if whole else dtype)
+    name, reason = choose_attention(model, recipe.model.flash_attn)
+    model = adapt(model, recipe.method, material.adapters)
+    if arguments.activation_checkpointing and recipe.method.finetuning_type == "lora":
+        model.enable_input_require_grads()
+    return model, Choice("attention", name, reason)
+
+
+def parts_of(
+    recipe: Recipe, material: Material, ready: Plan, model: Any,
+    arguments: transformers.TrainingArguments, attention: Choice, run: Run, stop: StopFlag, say: Log,
+) -> Parts:  # fmt: skip
+    """Everything a stage's trainer is built from."""
+    from studio.errors import ArgumentError
+    from studio.loop.saving import CheckpointWriter
+    from studio.loop.trackers import prepare_trackers
+    from studio.loop.watch import Watch
+
+    padded = attention.value == "padded"
+    if padded and recipe.packing:
+        raise ArgumentError(
+            ["--packing True: this model lets rows of one sequence see each other. Use --packing False."]
+        )
+    for sentence in prepare_trackers(recipe.training.report_to, run.folder):
+        say(sentence)
+
+    def tokenizer(folder: Path) -> None:
+        copy_tokenizer(material.tokenizer.folder, folder)
+        copy_tokenizer(material.tokenizer.files, folder)
+        if material.template is not None:
+            set_template(folder, material.template.jinja)
+
+    progress = Progress(run.folder / "progress.jsonl") if is_main(os.environ) else None
+    watch = Watch(progress, say, stop, patience=recipe.training.early_stopping_steps, resume=run.resume)
+    return Parts(
+        recipe=recipe, settings=arguments, model=model, rows=material.rows, groups=ready.groups,
+        held_out_rows=material.held_out_rows or (material.rows if ready.held_out else None),
+        held_out=ready.held_out, pad_id=material.tokenizer.pad_id if padded else None,
+        writer=CheckpointWriter(run.folder, tokenizer, recipe.training.save_total_limit),
+        watch=watch, stop=stop, folder=run.folder, say=say,
+    )  # fmt: skip
+
+
+def write_card(run: Run, recipe: Recipe) -> None:
+    """README.md of the run: what it is, from what, with which numbers."""
+    write_text(run.folder / "README.md", run_card(run.record, recipe.method.finetuning_type))

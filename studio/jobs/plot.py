@@ -1,0 +1,58 @@
+"""The loss curve of a run as a picture."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from studio.jobs.progress import Point, smooth
+
+
+def plot_loss(points: Sequence[Point], path: Path, title: str) -> bool:
+    """Draw the training loss, raw and smoothed, and the evaluation loss over the steps as a PNG.
+
+    Returns False, and writes nothing, when no point has a finite loss. The file appears whole.
+    """
+    training = _curve([(point.step, point.loss) for point in points])
+    evaluation = _curve([(point.step, point.more.get("eval_loss")) for point in points])
+    if not training and not evaluation:
+        return False
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # A figure of its own instead of pyplot: no global state, and no window system is looked for.
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    if training:
+        steps, losses = zip(*training, strict=True)
+        axes.plot(steps, losses, color="#9ecae1", linewidth=1, marker="." if len(steps) < 30 else "")
+        # Over about a tenth of the curve: with few points a longer mean would lag far behind.
+        axes.plot(steps, smooth(losses, keep=1 - min(1.0, max(0.05, 10 / len(losses)))), color="#08519c", linewidth=1.8)
+        axes.lines[0].set_label("training loss")
+        axes.lines[1].set_label("training loss, smoothed")
+    if evaluation:
+        steps, losses = zip(*evaluation, strict=True)
+        axes.plot(steps, losses, color="#d94801", linewidth=1, marker="o", label="evaluation loss")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        figure.savefig(beside, format="png")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return True
+
+
+def _curve(values: list[tuple[int, float | None]]) -> list[tuple[int, float]]:
+    """What can be drawn: the steps with a finite value."""
+    return [(step, value) for step, value in values if value is not None and math.isfinite(value)]

@@ -1,0 +1,129 @@
+"""Attention over several documents laid end to end, each blind to the others.
+
+Rows are never padded: a batch is one row of tokens with the documents' boundaries beside it
+(`cu_seq_lens_q`, shape (documents + 1,), as variable-length attention kernels take it). Each
+document gets its own causal attention, so the cost is the sum of the squares of their lengths and
+no mask of the whole row is built.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NAME = "studio_documents"
+
+
+def document_attention(
+    module: torch.nn.Module,
+    query_BHTD: torch.Tensor,
+    key_BHTD: torch.Tensor,
+    value_BHTD: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    cu_seq_lens_q: torch.Tensor | None = None,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention inside each document. B is 1; H heads, T tokens, D head size.
+
+    Returns (B, T, H, D). A sliding window shorter than a document gets a mask of its own.
+    """
+    for name in ("cu_seq_lens_k", "max_length_q", "max_length_k", "is_causal"):
+        kwargs.pop(name, None)
+    ends = [0, query_BHTD.shape[2]] if cu_seq_lens_q is None else cu_seq_lens_q.tolist()
+    outputs = []
+    for start, end in zip(ends[:-1], ends[1:], strict=True):
+        part = slice(start, end)
+        mask = _window(end - start, sliding_window, query_BHTD.device)
+        output_BTHD, _ = sdpa_attention_forward(
+            module, query_BHTD[:, :, part], key_BHTD[:, :, part], value_BHTD[:, :, part],
+            mask, is_causal=mask is None, **kwargs,
+        )  # fmt: skip
+        outputs.append(output_BTHD)
+    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), None
+
+
+def _window(length: int, window: int | None, device: torch.device) -> torch.Tensor | None:
+    if window is None or length <= window:
+        return None
+    place = torch.arange(length, device=device)
+    distance = place[:, None] - place[None, :]
+    return ((distance >= 0) & (distance < window))[None, None]
+
+
+def _no_mask(*_args: Any, **_kwargs: Any) -> None:
+    """The boundaries say everything; no mask is built."""
+
+
+AttentionInterface.register(NAME, document_attention)
+AttentionMaskInterface.register(NAME, _no_mask)
+
+
+def choose_attention(model: PreTrainedModel, asked: str) -> tuple[str, str]:
+    """Set the attention that keeps documents apart; return its name and the reason.
+
+    Every candidate is tried on two short documents, together and apart: it is taken only when the
+    results agree. "padded" means that none did, and rows are padded instead.
+    """
+    if asked in ("fa2", "fa3"):
+        candidates = [model.config._attn_implementation]
+    elif asked == "disabled":
+        candidates = ["eager"]
+    else:
+        candidates = [NAME, "sdpa", "eager"]
+    for name in candidates:
+        if name == "sdpa" and not model._supports_sdpa:
+            continue
+        model.set_attn_implementation(name)
+        if keeps_documents_apart(model):
+            return name, "documents in one row give what each gives alone" if asked == "auto" else "asked for"
+    model.set_attn_implementation(candidates[-1])
+    return "padded", "this model mixes documents that share a row, so each has a row of its own"
+
+
+def keeps_documents_apart(model: PreTrainedModel) -> bool:
+    """Whether two documents in one row give the logits that each gives alone."""
+    from studio.loop.batch import flat_batch
+
+    size = int(model.get_input_embeddings().weight.shape[0])
+    device = model.get_input_embeddings().weight.device
+    first = [(7 * i + 3) % size for i in range(11)]
+    second = [(5 * i + 1) % size for i in range(9)]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            together = _logits(model, flat_batch([first, second], [[True] * 11, [True] * 9]), device)
+            apart = [
+                _logits(model, flat_batch([ids], [[True] * len(ids)]), device) for ids in (first, second)
+            ]
+    except (TypeError, ValueError, RuntimeError):
+        # A model that refuses these inputs is one that cannot take documents in one row.
+        return False
+    finally:
+        model.train(was_training)
+    alone = torch.cat(apart, dim=1)
+    scale = float(alone.abs().max())
+    tolerance = 1e-4 if alone.dtype == torch.float32 else 5e-2
+    return bool((together - alone).abs().max() <= tolerance * max(scale, 1.0))
+
+
+def _logits(model: PreTrainedModel, batch: dict[str, torch.Tensor], device: torch.device) -> torch.Tensor:
+    inputs = {name: value.to(device) for name, value in batch.items() if name != "labels"}
+    logits: torch.Tensor = model(**inputs, **lengths(inputs), use_cache=False).logits
+    return logits
+
+
+def lengths(inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """What variable-length kernels want besides the boundaries of the queries."""
+    if "cu_seq_lens_q" not in inputs:
+        return {}
+    ends = inputs["cu_seq_lens_q"]
+    longest = int((ends[1:] - ends[:-1]).max())
+    return {"cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}

@@ -1,0 +1,80 @@
+"""The trainer of next-token prediction, for pt and sft."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from studio.loop.batch import Collator, Groups
+from studio.loop.parts import Parts
+from studio.loop.trackers import guard_trackers
+from studio.loop.trainer import StudioTrainer
+from studio.loop.watch import quiet
+
+
+def causal_trainer(parts: Parts) -> StudioTrainer:
+    """A trainer over the parts' groups, with its watch, guarded trackers and, if asked, noise."""
+    method = parts.recipe.method
+    groups = None
+    if method.loraplus_lr_ratio is not None:
+        groups = _lora_plus(method.loraplus_lr_ratio, method.loraplus_lr_embedding)
+    trainer = StudioTrainer(
+        writer=parts.writer,
+        stop=parts.stop,
+        optimizer_groups=groups,
+        held_out_collator=Collator(parts.held_out_rows, parts.pad_id) if parts.held_out_rows else None,
+        model=parts.model,
+        args=parts.settings,
+        train_dataset=Groups(parts.groups),
+        eval_dataset=Groups(parts.held_out) if parts.held_out else None,
+        data_collator=Collator(parts.rows, parts.pad_id),
+        callbacks=[parts.watch],
+    )
+    parts.watch.trainer = trainer
+    quiet(trainer)
+    guard_trackers(trainer, parts.say)
+    if (alpha := parts.recipe.training.neftune_noise_alpha) is not None:
+        _add_noise(trainer, alpha)
+    return trainer
+
+
+def _lora_plus(ratio: float, embedding_rate: float) -> Any:
+    """LoRA+ (arXiv 2402.12354): the B matrices learn `ratio` times faster than the A matrices."""
+
+    def make(model: Any, settings: Any) -> torch.optim.Optimizer:
+        from peft.optimizers import create_loraplus_optimizer
+        from transformers import Trainer
+
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(settings, model)
+        options.pop("lr", None)
+        optimizer: torch.optim.Optimizer = create_loraplus_optimizer(
+            model=model,
+            optimizer_cls=kind,
+            lr=settings.learning_rate,
+            loraplus_lr_ratio=ratio,
+            loraplus_lr_embedding=embedding_rate,
+            loraplus_weight_decay=settings.weight_decay,
+            **options,
+        )
+        return optimizer
+
+    return make
+
+
+def _add_noise(trainer: StudioTrainer, alpha: float) -> None:
+    """NEFTune (arXiv 2310.05914): uniform noise of size alpha / sqrt(L D) on the embeddings.
+
+    L is the length of the document itself, so the noise does not depend on what shares its batch.
+    """
+
+    def noisy(module: torch.nn.Module, _inputs: Any, embedded_BTD: torch.Tensor) -> torch.Tensor:
+        if not module.training or trainer.document_lengths is None:
+            return embedded_BTD
+        # (T,) or (B, 1): how long the document of each token is
+        lengths = trainer.document_lengths.to(embedded_BTD.device)
+        size = (alpha / (lengths * embedded_BTD.shape[-1]).sqrt())[..., None]
+        noise = torch.empty_like(embedded_BTD).uniform_(-1, 1)
+        return embedded_BTD + noise * size.to(embedded_BTD.dtype)
+
+    trainer.model.get_input_embeddings().register_forward_hook(noisy)

@@ -1,0 +1,237 @@
+"""transformers' Trainer with the studio's batches, loss, evaluation and checkpoints.
+
+Letters of shapes: B rows, T tokens, L tokens that bear loss, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch.nn.functional import cross_entropy
+from transformers.trainer_utils import EvalLoopOutput
+
+from studio.errors import DivergedError
+from studio.jobs.signals import StopFlag
+from studio.loop.attention import lengths
+from studio.loop.batch import NO_LOSS, Collator
+from studio.loop.saving import CheckpointWriter
+
+LOOP_STATE = "loop_state.json"
+
+
+class _EvaluationStopped(Exception):
+    """A stop was asked for while evaluating."""
+
+
+class StudioTrainer(transformers.Trainer):
+    """Trains on documents laid end to end, with the head computed where there is loss only."""
+
+    def __init__(
+        self,
+        *,
+        writer: CheckpointWriter,
+        stop: StopFlag,
+        optimizer_groups: Any = None,
+        held_out_collator: Collator | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.writer, self.stop, self.optimizer_groups = writer, stop, optimizer_groups
+        self.held_out_collator = held_out_collator
+        self.tokens_seen = 0
+        # For each token of the batch in work, how long its document is.
+        self.document_lengths: torch.Tensor | None = None
+        super().__init__(**kwargs)
+        # The loss below is a sum divided by the labels of the whole step, as the loop must know.
+        self.model_accepts_loss_kwargs = True
+        self.loss_is_scaled_for_ga = True
+
+    # -- loss
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean cross-entropy of the labels of the whole optimizer step (a scalar)."""
+        total, count, _ = self.loss_sum(model, inputs)
+        loss = total / (count if num_items_in_batch is None else num_items_in_batch)
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            # The labels of all processes were counted, and the gradients are averaged over them.
+            loss = loss * self.accelerator.num_processes
+        self.tokens_seen += self._tokens(inputs)
+        return (loss, None) if return_outputs else loss
+
+    def loss_sum(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int, int]:
+        """Summed cross-entropy, the number of labels, and how many are predicted right.
+
+        logits at t predict the label at t + 1, so the head is computed at the L places before a label.
+        """
+        labels_BT = inputs["labels"][:, 1:]
+        flat = {name: value for name, value in inputs.items() if name != "labels"}
+        self.document_lengths = _document_lengths(inputs)
+        bearing_BT = labels_BT != NO_LOSS
+        targets_L = labels_BT[bearing_BT]
+        if "cu_seq_lens_q" in inputs:
+            places_L = bearing_BT[0].nonzero()[:, 0]
+            if not len(places_L):  # a process may draw a batch without labels; it must still take part
+                places_L = places_L.new_zeros(1)
+            output = model(**flat, **lengths(flat), logits_to_keep=places_L, use_cache=False)
+            logits_LV = output.logits[0]
+        else:
+            output = model(**flat, use_cache=False)
+            logits_LV = output.logits[:, :-1][bearing_BT]
+        if not len(targets_L):
+            return logits_LV.sum() * 0.0, 0, 0
+        smoothing = self.args.label_smoothing_factor if model.training else 0.0
+        total = cross_entropy(logits_LV.float(), targets_L, reduction="sum", label_smoothing=smoothing)
+        right = 0 if model.training else int((logits_LV.argmax(-1) == targets_L).sum())
+        return total, len(targets_L), right
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """One micro-batch; a loss that is not finite ends the run before it reaches the weights."""
+        if self.state.global_step == 0 and not self.tokens_seen and self.args.should_save:
+            self.writer.first_batch(inputs)
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not math.isfinite(value := loss.item()):
+            raise self._diverged("loss", value)
+        return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        # With fp16 the scaler skips such a step and lowers its scale: that is no divergence.
+        scaled = getattr(self.accelerator, "scaler", None) is not None
+        if norm is not None and not scaled and not math.isfinite(value := float(norm)):
+            raise self._diverged("gradient norm", value)
+        return norm
+
+    def _diverged(self, what: str, value: float) -> DivergedError:
+        last = self.writer.newest()
+        kept = f"the last good checkpoint is {last}" if last else "no checkpoint was written yet"
+        return DivergedError(
+            f"training diverged at step {self.state.global_step + 1}: the {what} is {value} at learning rate "
+            f"{self._get_learning_rate():.3g}; {kept}. Lower --learning_rate, raise --warmup_steps or look "
+            "at the rows of this step."
+        )
+
+    def _tokens(self, inputs: dict[str, torch.Tensor]) -> int:
+        mask = inputs.get("attention_mask")
+        return int(mask.sum()) if mask is not None else inputs["input_ids"].numel()
+
+    def _track_num_input_tokens(self, inputs: Any) -> None:
+        if self.args.include_num_input_tokens_seen != "no":
+            tokens = torch.tensor(self._tokens(inputs), device=self.args.device)
+            self.state.num_input_tokens_seen += int(self.accelerator.gather(tokens).sum())
+
+    # -- optimizer
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """The upstream optimizer, or the groups of LoRA+ when these were given."""
+        if self.optimizer is None and self.optimizer_groups is not None:
+            self.optimizer = self.optimizer_groups(self.model, self.args)
+        return super().create_optimizer(model)
+
+    # -- evaluation
+
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Loss, perplexity and accuracy over all labels of the held-out rows (not a mean of batches)."""
+        model = self._wrap_model(self.model, training=False)
+        if len(self.accelerator._models) == 0:
+            model = self.accelerator.prepare_model(model, evaluation_mode=True)
+        was_training = model.training
+        model.eval()
+        sums = torch.zeros(4, dtype=torch.float64, device=self.args.device)
+        try:
+            for inputs in dataloader:
+                if self.stop:
+                    raise _EvaluationStopped
+                with torch.no_grad(), self.accelerator.autocast():
+                    total, count, right = self.loss_sum(model, self._prepare_inputs(inputs))
+                rows = max(len(inputs.get("cu_seq_lens_q", [0, 0])) - 1, len(inputs["input_ids"]))
+                sums += torch.tensor([float(total), count, right, rows], dtype=torch.float64)
+                self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        finally:
+            model.train(was_training)
+        total, count, right, rows = self.accelerator.reduce(sums, "sum").tolist()
+        loss = total / max(count, 1)
+        metrics = {
+            f"{metric_key_prefix}_loss": loss,
+            f"{metric_key_prefix}_perplexity": math.exp(min(loss, 700)),
+            f"{metric_key_prefix}_accuracy": right / max(count, 1),
+        }
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=int(rows))
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Batches of the held-out rows, which may come from datasets of their own."""
+        training_collator = self.data_collator
+        self.data_collator = self.held_out_collator or training_collator
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.data_collator = training_collator
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        return torch.utils.data.SequentialSampler(eval_dataset)
+
+    # -- saving and going on
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super()._maybe_log_save_evaluate(*args, **kwargs)
+        except _EvaluationStopped:
+            self._save_checkpoint(self.model, None)
+            self.control.should_training_stop = True
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.store_flos()
+        with self.writer.checkpoint(self.state, self.accelerator) as folder:
+            self.save_model(str(folder), _internal_call=True)
+            if not self.args.save_only_model:
+                self._save_optimizer_and_scheduler(str(folder))
+                self._save_scaler(str(folder))
+                self._save_rng_state(str(folder))
+            if self.args.should_save:
+                self.state.save_to_json(str(folder / "trainer_state.json"))
+                (folder / LOOP_STATE).write_text(json.dumps(self._loop_state()))
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Weights, tokenizer and template; upstream's pickled arguments are left out."""
+        self.writer.weights(self.accelerator.unwrap_model(self.model), Path(str(output_dir)), state_dict)
+
+    def _loop_state(self) -> dict[str, float]:
+        """The sums behind the next point of the curve, so that a resumed curve is the same."""
+        return {
+            "loss_since_last_point": float(self._tr_loss),
+            "last_point": self._globalstep_last_logged,
+            "loss_total": self._total_loss_scalar,
+            "tokens_seen": self.tokens_seen,
+        }
+
+    def restore_loop_state(self, checkpoint: Path) -> None:
+        """Take up the sums that `_loop_state` wrote."""
+        path = checkpoint / LOOP_STATE
+        if self.args.world_size > 1 or not path.is_file():
+            return
+        state = json.loads(path.read_text())
+        self._tr_loss += state["loss_since_last_point"]
+        self._globalstep_last_logged = state["last_point"]
+        self._total_loss_scalar = state["loss_total"]
+        self.tokens_seen = state["tokens_seen"]
+
+
+def _document_lengths(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """(T,) for documents end to end, (B, 1) for padded ones."""
+    if "cu_seq_lens_q" not in inputs:
+        return inputs["attention_mask"].sum(dim=1, keepdim=True)
+    ends = inputs["cu_seq_lens_q"]
+    sizes = ends[1:] - ends[:-1]
+    return sizes.repeat_interleave(sizes)

@@ -1,0 +1,195 @@
+"""What a run is made of before any weight is loaded: model folder, tokenizer, template, rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studio.data.catalog import DatasetEntry, read_catalog
+from studio.data.formats import Example
+from studio.data.render import View, render
+from studio.data.report import Report
+from studio.data.rows import Rows, prepare
+from studio.data.source import page
+from studio.data.tokenise import example_of
+from studio.errors import DatasetError, ModelError
+from studio.model.adapter import open_adapter
+from studio.model.hardware import cores
+from studio.model.load import check_code, find_model, read_config
+from studio.model.templates import Template, choose_template
+from studio.model.tokenizer import LightTokenizer, check_against_transformers, open_tokenizer
+from studio.model.weights import Tensor, tensors
+from studio.recipe import Recipe
+from studio.workspace import Workspace
+
+CHECKED_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that a run reads. `held_out_rows` is None when nothing is evaluated."""
+
+    folder: Path
+    adapters: tuple[Path, ...]
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+    tokenizer: LightTokenizer
+    template: Template | None
+    rows: Rows
+    report: Report
+    held_out_rows: Rows | None
+    held_out_report: Report | None
+    notes: tuple[str, ...]
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every data file, by path."""
+        return {**self.report.hashes, **(self.held_out_report.hashes if self.held_out_report else {})}
+
+
+def gather(recipe: Recipe, place: Workspace, view: View, say: Callable[[str], None]) -> Material:
+    """Find and open everything, render the rows, and split off those to evaluate on.
+
+    Raises StudioError children, each with what is wrong and what to do.
+    """
+    notes: list[str] = []
+    folder, adapters = find_weights(recipe, place)
+    config = read_config(folder)
+    check_code(folder, config, trust=recipe.model.trust_remote_code)
+    found = tensors(folder)
+    tokenizer, template, told = tokenizer_of(recipe, folder, place)
+    check_sizes(tokenizer, config, folder)
+    notes += told
+    catalog = read_catalog(place, recipe.data.dataset_dir)
+    notes += catalog.notes
+    train = [catalog[name] for name in recipe.data.dataset]
+    held_out = [catalog[name] for name in recipe.data.eval_dataset]
+    workers, told = _workers(recipe.data.preprocessing_num_workers)
+    notes += told
+
+    def rows_of(entries: Sequence[DatasetEntry]) -> tuple[Rows, Report]:
+        rows, report = prepare(
+            entries, tokenizer, template, view, place,
+            max_samples=recipe.data.max_samples,
+            skip_bad_rows=recipe.data.skip_bad_rows,
+            max_bad_rows=recipe.data.max_bad_rows,
+            workers=workers,
+            overwrite_cache=recipe.data.overwrite_cache,
+        )  # fmt: skip
+        for sentence in report.sentences():
+            say(sentence)
+        return rows, report
+
+    rows, report = rows_of(train or held_out)
+    held_rows, held_report = rows_of(held_out) if held_out else (None, None)
+    if recipe.data.val_size:
+        rows, held_rows = split(rows, recipe.data.val_size, recipe.training.seed)
+    texts = sample_texts((train or held_out)[0], tokenizer, template, view, place)
+    check_against_transformers(tokenizer, texts, documents=view.documents)
+    return Material(
+        folder,
+        adapters,
+        config,
+        found,
+        tokenizer,
+        template,
+        rows,
+        report,
+        held_rows,
+        held_report,
+        tuple(notes),
+    )
+
+
+def find_weights(recipe: Recipe, place: Workspace) -> tuple[Path, tuple[Path, ...]]:
+    """The folder of the base model, and those of the adapters to start from."""
+    arguments = recipe.model
+    folder = find_model(
+        arguments.model_name_or_path, place, revision=arguments.model_revision, cache_dir=arguments.cache_dir
+    )
+    if not (folder / "config.json").is_file():
+        base = open_adapter(folder).config.get("base_model_name_or_path", "its base")
+        raise ModelError(
+            f"{arguments.model_name_or_path!r} is an adapter, not a model. Write --model_name_or_path {base} "
+            f"--adapter_name_or_path {arguments.model_name_or_path}."
+        )
+    adapters = tuple(find_model(name, place) for name in arguments.adapter_name_or_path)
+    for adapter in adapters:
+        open_adapter(adapter)
+    return folder, adapters
+
+
+def tokenizer_of(
+    recipe: Recipe, folder: Path, place: Workspace
+) -> tuple[LightTokenizer, Template, list[str]]:
+    """The tokenizer and the chat template that a recipe names, and what to tell about them."""
+    asked = recipe.model.tokenizer_name_or_path
+    tokenizer = open_tokenizer(find_tokenizer(asked, place) if asked else folder, place.cache)
+    return tokenizer, *choose_template(recipe.template.template, tokenizer, place)
+
+
+def find_tokenizer(asked: str, place: Workspace) -> Path:
+    """The folder of a tokenizer that was asked for by its path."""
+    folder = place.path(asked)
+    if not folder.is_dir():
+        raise ModelError(f"--tokenizer_name_or_path {asked}: must be a folder; there is none at {folder}.")
+    return folder
+
+
+def check_sizes(tokenizer: LightTokenizer, config: dict[str, Any], folder: Path) -> None:
+    """Refuse a tokenizer with more tokens than the model has embeddings."""
+    size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
+    if size is not None and tokenizer.size > int(size):
+        raise ModelError(
+            f"the tokenizer in {tokenizer.folder} has {tokenizer.size:,} tokens, but the model in {folder} has "
+            f"embeddings for {size:,}. Use the model's own tokenizer, or resize the model's embeddings first."
+        )
+
+
+def _workers(asked: int | None) -> tuple[int | None, list[str]]:
+    if asked is None or asked <= cores():
+        return asked, []
+    note = f"--preprocessing_num_workers {asked} was lowered to {cores()}, the cores of this machine"
+    return cores(), [note]
+
+
+def split(rows: Rows, size: float, seed: int) -> tuple[Rows, Rows]:
+    """Rows to train on and rows held out: a random choice of raw rows, the same for the same seed.
+
+    Pieces of one raw row stay together, so that nothing held out is trained on.
+    """
+    import numpy as np
+
+    pairs = np.stack([np.asarray(rows.table["dataset"][:]), np.asarray(rows.table["row"][:])], axis=1)
+    _, raw = np.unique(pairs, axis=0, return_inverse=True)
+    count = int(raw.max()) + 1
+    wanted = round(size * count) if size < 1 else int(size)
+    if not 1 <= wanted < count:
+        raise DatasetError(
+            f"--val_size {size:g} would hold out {wanted:,} of {count:,} rows; it must leave at least one on "
+            "each side. Below 1 it is a share, from 1 on a number of rows."
+        )
+    chosen = np.random.default_rng(seed).permutation(count)[:wanted]
+    held = np.isin(raw.reshape(-1), chosen)
+    return rows.select(np.flatnonzero(~held)), rows.select(np.flatnonzero(held))
+
+
+def sample_texts(
+    entry: DatasetEntry, tokenizer: LightTokenizer, template: Template | None, view: View, place: Workspace
+) -> list[str]:
+    """The texts of the first rows as the model will read them, to hold two tokenizers against each other."""
+    (file,) = entry.files()
+    found = [
+        example_of(row, entry)
+        for _, row in page(file, 0, CHECKED_ROWS, place.cache, sample_by=entry.sample_by)
+    ]
+    examples = [example for example in found if isinstance(example, Example)]
+    rendered = render(examples, tokenizer, template, view)
+    return [each.text for rows in rendered if isinstance(rows, list) for each in rows]
+
+
+def parents(material: Material, place: Workspace) -> list[str]:
+    """The folders this run's weights come from."""
+    return [place.shown(path) for path in (material.folder, *material.adapters)]

@@ -1,0 +1,28 @@
+"""Pretraining goes on: every token of every text is learned (stage pt)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from studio.data.render import View
+from studio.recipe import STAGES, Recipe
+from studio.stages.base import NoFields, Stage
+
+if TYPE_CHECKING:
+    from studio.loop.parts import Parts
+    from studio.loop.trainer import StudioTrainer
+
+
+def view(recipe: Recipe) -> View:
+    """Rows are documents: loss on all of their tokens, long ones go on in further rows."""
+    return View(cutoff_len=recipe.data.cutoff_len, documents=True)
+
+
+def trainer(parts: Parts) -> StudioTrainer:
+    """Next-token prediction."""
+    from studio.loop.causal import causal_trainer
+
+    return causal_trainer(parts)
+
+
+STAGES.add("pt", Stage("pt", "Pre-Training", NoFields, view, trainer))

@@ -1,0 +1,174 @@
+"""THE page to read first: recipe → rows → model → trainer → checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio import __version__
+from studio.assemble import learner, parts_of, write_card
+from studio.errors import MemoryFullError, StudioError
+from studio.jobs.folder import Run, now, open_run
+from studio.jobs.launch import is_main
+from studio.jobs.log import Log
+from studio.jobs.progress import cut_after, read
+from studio.jobs.signals import StopFlag
+from studio.material import Material, gather, parents
+from studio.model.hardware import Choice, Hardware, Precision, choose_precision, detect
+from studio.preflight import Plan, check
+from studio.recipe import Recipe
+from studio.stages.base import stage_of
+from studio.workspace import Workspace
+
+if TYPE_CHECKING:
+    from studio.loop.trainer import StudioTrainer
+
+Say = Callable[[str], None]
+
+
+def plan(recipe: Recipe, place: Workspace, say: Say) -> tuple[Plan, Material]:
+    """Everything a start checks, without starting."""
+    hardware, material, precision, _ = _before(recipe, place, say)
+    folder = place.path(recipe.training.output_dir)
+    return _checked(recipe, material, hardware, precision, folder), material
+
+
+def train(recipe: Recipe, place: Workspace, threads: Choice, notes: list[str]) -> Path:
+    """Run a recipe to its end, or go on with it; return the run's folder.
+
+    Raises StudioError children; each carries the exit code of the command.
+    """
+    stop = StopFlag()
+    stop.install()
+    with open_run(recipe, place) as run, Log(run.folder, speaks=is_main(os.environ)) as say:
+        say(f"studio {__version__}: {run.record['command']}")
+        for note in (*notes, *run.notes):
+            say(note)
+        try:
+            hardware, material, precision, chosen = _before(recipe, place, say)
+            run.check_data(material.hashes)
+            ready = _checked(recipe, material, hardware, precision, run.folder)
+            for sentence in ready.sentences():
+                say(sentence)
+            ready.refuse()
+            trainer = _trainer(
+                recipe, material, ready, hardware, precision, run, stop, say, [threads, chosen]
+            )
+            if recipe.training.do_train:
+                _learn(trainer, run, stop, say)
+            _finish(recipe, place, trainer, run, material, say)
+        except StudioError as error:
+            _record_end(run, type(error).__name__, str(error))
+            say.error(str(error))
+            raise
+        return run.folder
+
+
+def _before(recipe: Recipe, place: Workspace, say: Say) -> tuple[Hardware, Material, Precision, Choice]:
+    """Hardware, material and precision: what the checks look at."""
+    material = gather(recipe, place, stage_of(recipe).view(recipe), say)
+    for note in material.notes:
+        say(note)
+    hardware = detect(use_cpu=recipe.training.use_cpu)
+    precision, choice = choose_precision(recipe.training, hardware)
+    return hardware, material, precision, choice
+
+
+def _checked(
+    recipe: Recipe, material: Material, hardware: Hardware, precision: Precision, folder: Path
+) -> Plan:
+    from studio.loop.settings import settings
+
+    ready = check(recipe, material, hardware, precision, folder, int(os.environ.get("WORLD_SIZE", "1")))
+    if not ready.complaints:
+        settings(recipe, folder, hardware, precision)  # upstream's own checks, before a model is loaded
+    return ready
+
+
+def _trainer(
+    recipe: Recipe, material: Material, ready: Plan, hardware: Hardware, precision: Precision,
+    run: Run, stop: StopFlag, say: Log, choices: list[Choice],
+) -> StudioTrainer:  # fmt: skip
+    """Load, adapt and wire: everything heavy happens here."""
+    from studio.loop.settings import settings
+
+    arguments = settings(recipe, run.folder, hardware, precision, checkpointing=ready.checkpointing)
+    model, attention = learner(recipe, material, precision, arguments)
+    choices = [*choices, attention, *ready.choices]
+    for choice in choices:
+        say(str(choice))
+    if is_main(os.environ):
+        run.write(
+            decisions=[choice.__dict__ for choice in choices],
+            data={"hashes": material.hashes, "report": material.report.as_json()},
+            hardware=hardware.__dict__,
+        )
+    parts = parts_of(recipe, material, ready, model, arguments, attention, run, stop, say)
+    return stage_of(recipe).trainer(parts)
+
+
+def _learn(trainer: StudioTrainer, run: Run, stop: StopFlag, say: Log) -> None:
+    """The loop itself, with what can go wrong in it turned into sentences."""
+    import torch
+
+    if run.resume is not None:
+        step = json.loads((run.resume / "trainer_state.json").read_text())["global_step"]
+        say(f"going on from {run.resume.name}")
+        if is_main(os.environ):
+            cut_after(run.folder / "progress.jsonl", step)
+    try:
+        trainer.train(resume_from_checkpoint=str(run.resume) if run.resume else None)
+    except torch.OutOfMemoryError as error:
+        raise MemoryFullError(_out_of_memory(error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if (
+            isinstance(error, MemoryError)
+            or "not enough memory" in str(error)
+            or "can't allocate memory" in str(error)
+        ):
+            raise MemoryFullError(_out_of_memory(error)) from error
+        raise
+    stop.armed = False
+    if stop and trainer.state.global_step < trainer.state.max_steps:
+        raise stop.error(f"step {trainer.state.global_step} of {trainer.state.max_steps} is saved")
+
+
+def _out_of_memory(error: BaseException) -> str:
+    evidence = " ".join(str(error).split())[:200]
+    return (
+        f"memory ran out while training ({evidence}). Halve --per_device_train_batch_size and double "
+        "--gradient_accumulation_steps, then lower --cutoff_len, then --gradient_checkpointing True."
+    )
+
+
+def _finish(
+    recipe: Recipe, place: Workspace, trainer: StudioTrainer, run: Run, material: Material, say: Log
+) -> None:
+    """Final weights, last evaluation, picture and card; `finished` is written last."""
+    results: dict[str, Any] = {"steps": trainer.state.global_step}
+    if trainer.eval_dataset is not None:
+        results |= trainer.evaluate()
+    if not is_main(os.environ):
+        return
+    if recipe.training.do_train:
+        trainer.writer.final(trainer.accelerator.unwrap_model(trainer.model))
+    points = read(run.folder / "progress.jsonl")
+    results |= {"loss": next((p.loss for p in reversed(points) if p.loss is not None), None)}
+    if recipe.training.plot_loss:
+        from studio.jobs.plot import plot_loss
+
+        plot_loss(points, run.folder / "training_loss.png", run.folder.name)
+    run.write(results=results, parents=parents(material, place))
+    write_card(run, recipe)
+    _record_end(run, "finished", "")
+    run.write(finished=now())
+    say(f"finished: {place.shown(run.folder)}")
+
+
+def _record_end(run: Run, outcome: str, reason: str) -> None:
+    if is_main(os.environ):
+        run.record["attempts"][-1] |= {"ended": now(), "outcome": outcome, "reason": reason}
+        run.write()
