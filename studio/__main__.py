@@ -1,0 +1,103 @@
+"""The verbs of the command line; each imports what it needs only when it is called."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from studio import __version__
+from studio.errors import DiskFullError, StudioError, UsageError
+
+USAGE = """usage: studio VERB [arguments]
+
+  train       train a model: pt goes on with pretraining, sft learns to answer
+  export      merge adapters into their base and write a model for other programs
+  chat        ask a model, with or without its adapter
+  data        look at datasets: list, preview
+  version     the version
+
+studio VERB --help tells a verb's arguments. Everywhere:
+  --workspace DIR   the folder with models/, data/, saves/ (else STUDIO_WORKSPACE, else this folder)
+  --traceback       show where in the code an error was raised
+"""
+
+Verb = Callable[[list[str], str], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb and return the exit code; errors of the user are sentences."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    shows_trace = _take_flag(words, "--traceback")
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(USAGE, end="")
+        return 0
+    if words[0] in ("version", "--version"):
+        print(f"studio {__version__}")
+        return 0
+    try:
+        workspace = _take_value(words, "--workspace")
+        return _verb(words[0])(words[1:], workspace)
+    except StudioError as error:
+        return _tell(error, shows_trace)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = f" while writing {error.filename}" if error.filename else ""
+        return _tell(
+            DiskFullError(f"the disk is full{place}. Free space, then give the same command."), shows_trace
+        )
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted\n")
+        return 130
+
+
+def _tell(error: StudioError, shows_trace: bool) -> int:
+    if shows_trace:
+        traceback.print_exception(error)
+    elif os.environ.get("RANK", "0") == "0":
+        sys.stderr.write(f"{error}\n")
+    return error.exit_code
+
+
+def _verb(name: str) -> Verb:
+    """The function of a verb."""
+    if name == "train":
+        from studio.verbs.train import run
+    elif name == "export":
+        from studio.verbs.export import run
+    elif name == "chat":
+        from studio.verbs.chat import run
+    elif name == "data":
+        from studio.verbs.data import run
+    else:
+        from studio.registry import did_you_mean
+
+        known = ("train", "export", "chat", "data", "version")
+        raise UsageError(f"studio {name}: there is no such verb.{did_you_mean(name, known)}\n\n{USAGE}")
+    return run
+
+
+def _take_flag(words: list[str], name: str) -> bool:
+    found = name in words
+    while name in words:
+        words.remove(name)
+    return found
+
+
+def _take_value(words: list[str], name: str) -> str:
+    for index, word in enumerate(words):
+        if word.startswith(f"{name}="):
+            return words.pop(index).partition("=")[2]
+        if word == name:
+            if index + 1 == len(words):
+                raise UsageError(f"{name} needs a value: a folder.")
+            del words[index]
+            return words.pop(index)
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

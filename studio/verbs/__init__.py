@@ -1,0 +1,1 @@
+"""The verbs: each reads its arguments, does its work through the rooms, and says how it went."""

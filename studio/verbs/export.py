@@ -1,0 +1,103 @@
+"""studio export: merge adapters into their base and write a model that other programs load."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from studio.arguments.export import ExportArguments
+from studio.arguments.model import ModelArguments
+from studio.arguments.template import TemplateArguments
+from studio.command import help_text, read_set
+from studio.errors import ArgumentError, ModelError
+from studio.model.adapter import open_adapter
+from studio.model.load import check_code, find_model, read_config
+from studio.recipe import ArgumentSet, arguments_in, groups_of
+from studio.workspace import Workspace
+
+HEAD = """usage: studio export [FILE.yaml] --model_name_or_path DIR [--adapter_name_or_path DIR] --export_dir DIR
+
+  studio export --model_name_or_path saves/X/lora/first --export_dir models/X-first
+
+The folder of a LoRA run is enough: it knows its base. The merge is done in float32 and cast once."""
+
+
+class ExportSet(ArgumentSet):
+    """The arguments of the verb."""
+
+    model: ModelArguments
+    template: TemplateArguments
+    export: ExportArguments
+
+
+def run(words: list[str], workspace: str) -> int:
+    """Exit code of the verb."""
+    if "--help" in words or "-h" in words:
+        print(HEAD)
+        print(help_text("export", arguments_in(groups_of(ExportSet)).values()))
+        return 0
+    asked, notes = read_set(ExportSet, words)
+    place = Workspace.find(workspace)
+    if not asked.model.model_name_or_path or not asked.export.export_dir:
+        raise ArgumentError(["studio export needs --model_name_or_path and --export_dir; see --help."])
+    for note in notes:
+        _say(note)
+    base, adapters = find_parts(asked.model, place)
+    check_code(base, read_config(base), trust=asked.model.trust_remote_code)
+    template = _template(asked.template.template, adapters[-1] if adapters else base, place)
+    from studio.model.hardware import set_threads
+
+    set_threads(os.environ)  # before torch is imported
+    from studio.model.export import export
+
+    target = place.path(asked.export.export_dir)
+    export(base, adapters, target, asked.export, chat_template=template, say=_say, progress=_Bar())
+    print(place.shown(target))
+    return 0
+
+
+def find_parts(asked: ModelArguments, place: Workspace) -> tuple[Path, list[Path]]:
+    """The base model and the adapters on it; a run folder with an adapter knows its base."""
+    named = find_model(
+        asked.model_name_or_path, place, revision=asked.model_revision, cache_dir=asked.cache_dir
+    )
+    adapters = [find_model(name, place) for name in asked.adapter_name_or_path]
+    if (named / "adapter_config.json").is_file():
+        base = open_adapter(named).config.get("base_model_name_or_path")
+        if not base:
+            raise ModelError(f"the adapter {named} does not say its base. Name it with --model_name_or_path.")
+        return find_model(str(base), place), [named, *adapters]
+    return named, adapters
+
+
+def _template(asked: str, trained: Path, place: Workspace) -> str:
+    """The text of a template that was asked for; '' leaves the one the run was trained with."""
+    if asked in ("", "auto"):
+        return ""
+    from studio.model.templates import choose_template
+    from studio.model.tokenizer import open_tokenizer
+
+    template, told = choose_template(asked, open_tokenizer(trained, place.cache), place)
+    for sentence in told:
+        _say(sentence)
+    return template.jinja
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")
+
+
+class _Bar:
+    """Progress on a terminal, in whole percents; silent elsewhere."""
+
+    def __init__(self) -> None:
+        self.shown = -1
+
+    def __call__(self, done: int, total: int) -> None:
+        percent = 100 * done // max(total, 1)
+        if percent != self.shown and sys.stderr.isatty():
+            self.shown = percent
+            end = "\n" if percent == 100 else ""
+            sys.stderr.write(f"\rmerging and writing {percent:3d} %{end}")
+            sys.stderr.flush()

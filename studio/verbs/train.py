@@ -1,0 +1,71 @@
+"""studio train: read the recipe, then plan it or run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from studio.command import help_text, read_recipe, to_argv
+from studio.jobs import launch
+from studio.recipe import arguments_of
+from studio.workspace import Workspace
+
+HEAD = """usage: studio train [FILE.yaml|FILE.json] [key=value …] [--flag value …]
+
+  studio train --model_name_or_path models/X --dataset identity --output_dir saves/X/lora/first
+  studio train run.yaml learning_rate=1e-5
+
+  --plan        check everything and show what the run would cost, without starting
+  --json        with --plan: as JSON
+  --help WORD   only arguments that mention WORD; --help all adds those of transformers
+
+The same command again goes on with an unfinished run."""
+
+
+def run(words: list[str], workspace: str) -> int:
+    """Exit code of the verb."""
+    if "--help" in words or "-h" in words:
+        rest = [word for word in words if not word.startswith("-")]
+        print(HEAD)
+        print(help_text("train", arguments_of("sft").values(), rest[0] if rest else ""))
+        return 0
+    plans, as_json = "--plan" in words, "--json" in words
+    words = [word for word in words if word not in ("--plan", "--json")]
+    recipe, notes = read_recipe(words)
+    place = Workspace.find(workspace)
+    if plans:
+        return _plan(recipe, place, notes, as_json)
+    count = launch.processes(os.environ, use_cpu=recipe.training.use_cpu)
+    if count > 1 and not launch.is_worker(os.environ):
+        launch.become(launch.torchrun(count, ["train", "--workspace", str(place.root), *to_argv(recipe)]))
+    from studio.model.hardware import set_threads
+
+    threads = set_threads(os.environ)  # before torch is imported
+    from studio.train import train
+
+    train(recipe, place, threads, notes)
+    return 0
+
+
+def _plan(recipe: object, place: Workspace, notes: list[str], as_json: bool) -> int:
+    from studio.model.hardware import set_threads
+    from studio.recipe import Recipe
+
+    assert isinstance(recipe, Recipe)
+    set_threads(os.environ)
+    from studio.train import plan
+
+    def say(sentence: str) -> None:
+        sys.stderr.write(sentence + "\n")
+
+    for note in notes:
+        say(note)
+    ready, material = plan(recipe, place, say)
+    if as_json:
+        print(json.dumps(ready.as_json(material), ensure_ascii=False, indent=2))
+    else:
+        print("\n".join(ready.sentences()))
+    for complaint in ready.complaints:
+        sys.stderr.write(complaint + "\n")
+    return 10 if ready.complaints else 0
