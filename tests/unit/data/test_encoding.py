@@ -1,0 +1,46 @@
+"""Where a byte stands, and which encoding bytes look like."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from studio.data.encoding import line_start, locate, looks_like, size_words
+
+
+@given(st.text("ab字😀\r\n", max_size=40), st.data())
+def test_a_byte_is_located_as_the_text_before_it_says(
+    tmp_path_factory: pytest.TempPathFactory, text: str, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "located.txt"
+    path.write_bytes(text.encode())
+    before = text[: data.draw(st.integers(0, len(text)))]
+    offset = len(before.encode())
+    lines = before.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    assert locate(path, offset) == (len(lines), len(lines[-1]) + 1)
+    assert line_start(path, offset) == offset - len(lines[-1].encode())
+
+
+def test_a_byte_far_in_a_large_file_is_located(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"ab\r\n" * 700_000 + b"x" * 3_000_000)
+    assert locate(path, 2_800_000 + 2_500_000) == (700_001, 2_500_001)
+    assert line_start(path, 2_800_000 + 2_500_000) == 2_800_000
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "guess"),
+    [
+        ("最近总是头晕，应该怎么办？", "gb18030", "GB18030"),
+        ('{"text": "我有高血压"}', "gbk", "GB18030"),
+        ("un café très élégant à Nîmes", "latin-1", "ISO-8859-1"),
+        ("a “quoted” word – and more", "cp1252", "WINDOWS-1252"),
+    ],
+)
+def test_an_encoding_is_recognised(text: str, encoding: str, guess: str) -> None:
+    assert looks_like(text.encode(encoding)) == guess
+
+
+def test_sizes_are_said_in_words() -> None:
+    assert [size_words(size) for size in (7, 8_000, 200_000_000)] == ["7 bytes", "8 kB", "200 MB"]
