@@ -32,7 +32,7 @@ data/                    rows
     source               entry → raw rows
     readers  lines  blocks  arrays  tables  parquet  syntax  encoding   one form of file each
     formats  turns       raw row → Example
-    render               Example → tokens with a loss mask
+    render  mask         Example → tokens with a loss mask
     tokenise  rows  hashes   rendered once, kept on disk, mapped into memory
     report               what became of each row
     pack                 rows → sequences without gaps
@@ -46,14 +46,18 @@ model/                   weights
     checkpoint           complete or absent; verified before it is trusted
     staging              a folder appears under its name when it is whole
     weights  shards      safetensors by header and by slice
-    adapter  merge  plan  detour  export  report   adapter + base → model
+    adapter  fit  merge  plan  detour  export  report   adapter + base → model
     companions  card  modelfile   what stands beside the weights
     generate             questions → answers
     embedded             the small real model that a package carries
 command                  recipe ⇄ argument list, file, shell line
+rules                    what must hold between arguments of different groups
 recipe                   one complete, checked set of arguments
 arguments/               what may be asked, each argument declared once
-    base  model  template  method  data  training  generation  export  chat  preview  upstream  refused
+    base  model  template  method  data  training  generation  export  chat  preview
+    upstream             the other fields of transformers.TrainingArguments
+    refused              names of the ecosystem that are not taken, and why
+    check                raw values → groups, with every complaint
 settings_file            YAML and JSON, read as text
 workspace  registry      folders and atomic writing; name → thing
 errors                   what can go wrong, as sentences

@@ -39,16 +39,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         workspace = _take_value(words, "--workspace")
+        if not words:
+            raise UsageError(f"studio needs a verb.\n\n{USAGE}")
         return _verb(words[0])(words[1:], workspace)
     except StudioError as error:
         return _tell(error, shows_trace)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         place = f" while writing {error.filename}" if error.filename else ""
-        return _tell(
-            DiskFullError(f"the disk is full{place}. Free space, then give the same command."), shows_trace
-        )
+        return _tell(DiskFullError(f"the disk is full{place}. Free space, then give the same command."), shows_trace)
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted\n")
         return 130

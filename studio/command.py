@@ -7,41 +7,46 @@ over what the file says. Everything is read as text first; the declared type dec
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from studio.arguments.base import Argument
+from studio.arguments.check import Unreadable, arguments_in, shown
 from studio.arguments.refused import refusals
 from studio.errors import UsageError
 from studio.recipe import (
+    STAGES,
     ArgumentSet,
     Recipe,
     Set,
-    Unreadable,
-    arguments_in,
     arguments_of,
     groups_of,
     make_recipe,
     make_set,
+    stage_in,
 )
 from studio.registry import did_you_mean
 from studio.settings_file import read_settings
 
 FILE_ENDINGS = (".yaml", ".yml", ".json")
+UNSET = ("none", "null", "")
+
+
+def said(recipe: ArgumentSet) -> dict[str, Any]:
+    """What must be said to get this set: the stage, and what differs from the defaults."""
+    changes = recipe.changes()
+    return {"stage": recipe.stage, **changes} if isinstance(recipe, Recipe) else changes
 
 
 def to_argv(recipe: ArgumentSet) -> list[str]:
     """The arguments of the command that says this recipe, shortest form."""
     words: list[str] = []
-    changes = recipe.changes()
-    if isinstance(recipe, Recipe):
-        changes = {"stage": recipe.stage, **changes}
-    for name, value in changes.items():
+    for name, value in said(recipe).items():
         text = to_text(value)
         # A value that is empty or looks like a flag must hang on its name to be read as a value.
         words += [f"--{name}={text}"] if text == "" or text.startswith("-") else [f"--{name}", text]
@@ -55,10 +60,28 @@ def to_shell(recipe: Recipe) -> str:
 
 def to_yaml(recipe: ArgumentSet) -> str:
     """A file for `studio train FILE`."""
-    changes = {name: list(v) if isinstance(v, tuple) else v for name, v in recipe.changes().items()}
-    if isinstance(recipe, Recipe):
-        changes = {"stage": recipe.stage, **changes}
-    return yaml.safe_dump(changes, sort_keys=False, allow_unicode=True, width=10_000)
+    import yaml
+
+    class Quoted(str):
+        """Text in double quotes, where every odd character is escaped."""
+
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc]  # yaml is not typed
+        """With a way to write such text."""
+
+    def quote(value: Any, *, inside: bool = False) -> Any:
+        if isinstance(value, dict):
+            return {quote(name, inside=True): quote(item, inside=True) for name, item in value.items()}
+        if isinstance(value, tuple | list):
+            return [quote(item, inside=inside) for item in value]
+        # Inside an object plain text might be read as a number.
+        return Quoted(value) if isinstance(value, str) and (inside or not value.isprintable()) else value
+
+    Dumper.add_representer(Quoted, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, '"'))
+    # The same object twice would be written once, with a mark, which is refused when read.
+    Dumper.ignore_aliases = lambda _dumper, _value: True
+    values = {name: quote(value) for name, value in said(recipe).items()}
+    text: str = yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    return text
 
 
 def to_text(value: Any) -> str:
@@ -75,10 +98,9 @@ def to_text(value: Any) -> str:
 def read_recipe(words: Sequence[str]) -> tuple[Recipe, list[str]]:
     """The recipe that a training command's arguments say, and notes for the user.
 
-    Raises ArgumentError with all complaints.
+    Raises UsageError when the words are no flags and values, ArgumentError with all other complaints.
     """
-    raw = read_raw(words, None)
-    return make_recipe(raw)
+    return make_recipe(read_raw(words, None))
 
 
 def read_set(kind: type[Set], words: Sequence[str]) -> tuple[Set, list[str]]:
@@ -93,65 +115,89 @@ def read_raw(words: Sequence[str], known: Mapping[str, Argument] | None) -> dict
     `known` are the arguments of the verb; None means those of a training command, whose stage is
     itself one of the arguments.
     """
-    words = list(words)
-    raw: dict[str, Any] = {}
-    if words and words[0].lower().endswith(FILE_ENDINGS) and not words[0].startswith("-"):
-        raw.update(read_settings(Path(words.pop(0))))
-    while words and not words[0].startswith("-") and "=" in words[0]:
-        name, _, text = words.pop(0).partition("=")
-        raw[name.strip()] = text
+    rest = list(words)
+    from_file: dict[str, Any] = {}
+    if rest and rest[0].lower().endswith(FILE_ENDINGS) and not rest[0].startswith("-"):
+        from_file = read_settings(Path(rest.pop(0)))
+    pairs: list[tuple[str, str]] = []
+    while rest and not rest[0].startswith("-") and "=" in rest[0]:
+        name, _, text = rest.pop(0).partition("=")
+        pairs.append((name.strip(), text))
+    hanging, rest = _hanging(rest)
+    pairs += hanging
     if known is None:
-        known = arguments_of(_stage_of(words, raw))
-    given = _read_flags(words, known)
-    return {**{name: _value(known.get(name), text) for name, text in raw.items()}, **given}
+        known = arguments_of(stage_in(from_file | dict(pairs) | _stage_in(rest)))
+    flags = _read_flags(rest, known)
+    values = {name: _value(known.get(name), text) for name, text in (from_file | dict(pairs)).items()}
+    counts = Counter([name for name, _ in pairs] + [word[2:] for word in rest if word.startswith("--")])
+    # One argument, one value: which of two would count must not be left to guessing.
+    doubled = {
+        name: Unreadable(f"--{shown(name)}: stands more than once. Keep one.") for name, n in counts.items() if n > 1
+    }
+    return {**values, **flags, **doubled}
 
 
-def _stage_of(words: list[str], raw: Mapping[str, Any]) -> str:
-    for index, word in enumerate(words):
-        if word.startswith("--stage="):
-            return word.partition("=")[2]
-        if word == "--stage" and index + 1 < len(words):
-            return words[index + 1]
-    return str(raw.get("stage", "sft"))
+def _hanging(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Values that hang on their flag, and the other words; `--a-b` is read as `--a_b`.
 
-
-def _read_flags(words: Sequence[str], known: Mapping[str, Argument]) -> dict[str, Any]:
-    """Flags by name; argparse splits the words, the declared type reads the value."""
-    hanging: dict[str, Any] = {}
+    `--name=value` is one; so is a value after its flag that begins with a dash, as in `--name -1e-3`.
+    """
+    hanging: list[tuple[str, str]] = []
     rest: list[str] = []
     for word in words:
-        name, equals, text = word.removeprefix("--").partition("=")
-        if word.startswith("--") and equals:
-            hanging[name] = text
+        if word.startswith("--") and word != "--":
+            name, equals, text = word[2:].partition("=")
+            name = name.replace("-", "_")
+            if equals:
+                hanging.append((name, text))
+            else:
+                rest.append(f"--{name}")
+        elif word.startswith("-") and word != "--" and rest and rest[-1].startswith("--"):
+            hanging.append((rest.pop()[2:], word))
         else:
             rest.append(word)
-    names = [word.partition("=")[0] for word in words if word.startswith("--")]
-    twice = {name.removeprefix("--") for name in names if names.count(name) > 1}
+    return hanging, rest
+
+
+def _stage_in(words: list[str]) -> dict[str, str]:
+    place = words.index("--stage") + 1 if "--stage" in words else len(words)
+    return {"stage": words[place]} if place < len(words) else {}
+
+
+@functools.lru_cache(maxsize=8)
+def _parser(names: tuple[str, ...]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    for name in dict.fromkeys([*known, *refusals()]):
+    for name in names:
         parser.add_argument(f"--{name}", nargs="*", dest=name)
-    found, foreign = parser.parse_known_args(rest)
+    return parser
+
+
+def _read_flags(words: list[str], known: Mapping[str, Argument]) -> dict[str, Any]:
+    """Flags by name; argparse splits the words, the declared type reads the value."""
+    parser = _parser(tuple(dict.fromkeys([*known, *refusals()])))
+    found, foreign = parser.parse_known_args(words)
     given = {**_foreign(foreign), **{name: list(parts) for name, parts in vars(found).items()}}
-    values = {name: _joined(known.get(name), name, parts) for name, parts in given.items()}
-    hanging = {name: _value(known.get(name), text) for name, text in hanging.items()}
-    # One flag, one value: which of two would count must not be left to guessing.
-    doubled = {name: Unreadable(f"--{name}: stands more than once. Keep one.") for name in twice}
-    return {**values, **hanging, **doubled}
+    return {name: _joined(known.get(name), name, parts) for name, parts in given.items()}
 
 
 def _foreign(words: list[str]) -> dict[str, list[str]]:
     """Flags that nobody declared, with what follows them; a word before any flag is an error."""
     found: dict[str, list[str]] = {}
-    name = ""
+    name = None
     for word in words:
-        if word.startswith("-"):
-            name = word.lstrip("-")
+        if word.startswith("--") and word != "--":
+            name = word[2:]
             found[name] = []
-        elif name:
+        elif name is not None and not word.startswith("-"):
             found[name].append(word)
+        elif word.startswith("-"):
+            raise UsageError(
+                f"{shown(word)!r} stands where a flag must stand: flags begin with two dashes and a name. A value "
+                f"that begins with a dash hangs on its flag: --name={shown(word)}"
+            )
         else:
             raise UsageError(
-                f"{word!r} stands where a flag must stand. Write --name value, or key=value after a "
+                f"{shown(word)!r} stands where a flag must stand. Write --name value, or key=value after a "
                 "settings file."
             )
     return found
@@ -168,7 +214,7 @@ def _joined(argument: Argument | None, name: str, parts: list[str]) -> Any:
         return ",".join(parts)
     if len(parts) > 1:
         return Unreadable(
-            f"--{name} {' '.join(parts)}: takes one value, {argument.allowed}. Quote text with blanks."
+            f"--{name} {shown(' '.join(parts))}: takes one value, {argument.allowed}. Quote text with blanks."
         )
     return _value(argument, parts[0])
 
@@ -177,34 +223,55 @@ def _value(argument: Argument | None, value: Any) -> Any:
     """Text as the declared type wants it; what is not text is left to the type's own check."""
     if argument is None or not isinstance(value, str):
         return value
-    if argument.optional and value.lower() in ("none", "null", ""):
+    if argument.optional and value.strip().lower() in UNSET:
         return None
-    if dict in argument.kinds and value.lstrip().startswith("{"):
-        try:
-            return json.loads(value)
-        except ValueError as error:
-            return Unreadable(f"--{argument.name}: must be a JSON object; {error}.")
-    return value
+    if dict not in argument.kinds:
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        why = f"{error}" if isinstance(error, ValueError) else "it is nested too deeply"
+        return Unreadable(f"--{argument.name} {shown(value)}: must be {argument.allowed}; {why}.")
 
 
 def help_text(verb: str, known: Iterable[Argument], word: str = "") -> str:
-    """The help page of a verb, by group; `word` narrows it to arguments that mention it."""
+    """The help page of a verb, by group; `word` narrows it to arguments that mention it.
+
+    Raises UsageError when none does.
+    """
+    known = list(known)
     chosen = [argument for argument in known if _mentions(argument, word)]
     if word and not chosen:
-        raise UsageError(f"no argument of studio {verb} mentions {word!r}.{did_you_mean(word, refusals())}")
+        if refusal := refusals().get(word.removeprefix("--")):
+            raise UsageError(f"--{refusal.name}: not supported: {refusal.why}.")
+        names = [argument.name for argument in known]
+        raise UsageError(f"no argument of studio {verb} mentions {word!r}.{did_you_mean(word, names)}")
     lines = []
     group = ""
     for argument in chosen:
         if argument.group != group:
             group = argument.group
-            lines.append(f"\n{group}:")
-        default = "" if argument.default in (None, "", ()) else f" [{to_text(argument.default)}]"
-        about = (argument.choices and " {" + ",".join(argument.choices) + "}") or ""
-        if len(about) > 90:
-            about = " {…}"
-        lines.append(f"  --{argument.name}{about}{default}")
-        lines.append(f"      {argument.help}")
-    return "\n".join(lines)
+            lines.append(f"\n{_title(group)}:")
+        lines += _lines(argument)
+    return "\n".join([*lines, "\n* basic: what most runs set"])
+
+
+def _title(group: str) -> str:
+    if group == "own":
+        stage = STAGES["sft"]
+        return f"stage {stage.name}: {stage.title}"
+    return "of transformers.TrainingArguments" if group == "upstream" else group
+
+
+def _lines(argument: Argument) -> list[str]:
+    default = "" if argument.default in (None, "", ()) else f" [{to_text(argument.default)}]"
+    choices = " {" + ",".join(argument.choices) + "}" if argument.choices else ""
+    mark = "*" if argument.level == "basic" else " "
+    only = f" (finetuning_type {', '.join(argument.methods)})" if argument.methods else ""
+    return [
+        f"{mark} --{argument.name}{choices if len(choices) <= 90 else ' {…}'}{default}",
+        f"      {argument.help}{only}",
+    ]
 
 
 def _mentions(argument: Argument, word: str) -> bool:
@@ -212,4 +279,5 @@ def _mentions(argument: Argument, word: str) -> bool:
         return True
     if not word:
         return argument.group != "upstream"
-    return word.lower() in f"{argument.name} {argument.help}".lower()
+    plain = word.lower().removeprefix("--")
+    return plain in f"{argument.name} {argument.help} {' '.join(argument.methods)}".lower()

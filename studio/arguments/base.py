@@ -6,6 +6,7 @@ type, range, default, the help in the docstring below it, and the facts given to
 
 from __future__ import annotations
 
+import json
 import types
 import typing
 from collections.abc import Iterator
@@ -58,11 +59,25 @@ def _no_commas(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _finite(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"must be what JSON can hold: {error}") from None
+    _plain_text(text)
+    plain: dict[str, Any] = json.loads(text)
+    return plain
+
+
 Text = Annotated[str, AfterValidator(_plain_text)]
 """Text is never None; empty means none."""
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_no_commas)]
 """A list of names; written `a,b` or `a b`."""
+
+
+Object = Annotated[dict[str, Any], AfterValidator(_finite)]
+"""A JSON object; written `'{"name": value}'`, or nested below its name in a file."""
 
 
 class Arguments(BaseModel):

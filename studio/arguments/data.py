@@ -20,10 +20,10 @@ class DataArguments(Arguments):
     cutoff_len: int = arg(2048, level="basic", ge=4, le=1 << 24)
     """Longest row in tokens; what is beyond is cut (stage pt: goes on in the next row)."""
 
-    max_samples: int | None = arg(None, level="basic", ge=1)
+    max_samples: int | None = arg(None, level="basic", ge=1, le=10**12)
     """At most this many rows of each dataset, the first ones."""
 
-    val_size: float = arg(0.0, level="basic", ge=0)
+    val_size: float = arg(0.0, level="basic", ge=0, le=10**12)
     """Rows held out for evaluation: below 1 a share, from 1 on a number of rows."""
 
     packing: bool | None = arg(None, level="basic")
@@ -35,7 +35,7 @@ class DataArguments(Arguments):
     skip_bad_rows: bool = arg(False)
     """Leave out rows that cannot be used, up to max_bad_rows, and list them; else stop at them."""
 
-    max_bad_rows: float = arg(0.01, ge=0)
+    max_bad_rows: float = arg(0.01, ge=0, le=10**12)
     """Most rows that skip_bad_rows may leave out: below 1 a share, from 1 on a number of rows."""
 
     preprocessing_num_workers: int | None = arg(None, ge=1, le=4096)

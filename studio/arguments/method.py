@@ -37,13 +37,13 @@ class MethodArguments(Arguments):
     use_dora: bool = arg(False, methods=LORA)
     """Learn direction and magnitude apart (DoRA): somewhat better, several times slower."""
 
-    loraplus_lr_ratio: float | None = arg(None, methods=LORA, gt=0)
+    loraplus_lr_ratio: float | None = arg(None, methods=LORA, gt=0, le=10_000)
     """Learning rate of the adapter's B matrices over that of A (LoRA+); 16 is usual."""
 
-    loraplus_lr_embedding: float = arg(1e-6, methods=LORA, gt=0)
+    loraplus_lr_embedding: float = arg(1e-6, methods=LORA, gt=0, le=10)
     """Learning rate of embeddings under LoRA+."""
 
-    freeze_trainable_layers: int = arg(2, methods=FREEZE)
+    freeze_trainable_layers: int = arg(2, methods=FREEZE, ge=-10_000, le=10_000)
     """How many layers learn: positive counts from the last, negative from the first."""
 
     freeze_trainable_modules: Names = arg(("all",), methods=FREEZE)

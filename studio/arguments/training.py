@@ -48,7 +48,7 @@ class TrainingArguments(Arguments):
     num_train_epochs: float = arg(3.0, level="basic", gt=0, le=100_000)
     """How often every row is seen."""
 
-    max_steps: int = arg(-1, ge=-1)
+    max_steps: int = arg(-1, ge=-1, le=10**9)
     """Number of optimizer steps, instead of epochs; -1 leaves it to num_train_epochs."""
 
     per_device_train_batch_size: int = arg(8, level="basic", ge=1, le=65536)
@@ -60,13 +60,13 @@ class TrainingArguments(Arguments):
     lr_scheduler_type: Text = arg("linear", level="basic")
     """Course of the learning rate: linear, cosine, constant, constant_with_warmup and others."""
 
-    warmup_steps: float = arg(0, level="basic", ge=0)
+    warmup_steps: float = arg(0, level="basic", ge=0, le=10**9)
     """Steps in which the rate rises from zero; below 1 a share of all steps."""
 
     optim: Text = arg("adamw_torch_fused")
     """Optimizer, by the name transformers gives it: adamw_torch, adafactor, sgd and others."""
 
-    weight_decay: float = arg(0.0, ge=0)
+    weight_decay: float = arg(0.0, ge=0, le=100)
     """Pull of the weights towards zero, apart from biases and norms."""
 
     max_grad_norm: float = arg(1.0, level="basic", ge=0)
@@ -81,19 +81,19 @@ class TrainingArguments(Arguments):
     gradient_checkpointing: bool | None = arg(None)
     """Recompute activations to save memory, about a fifth slower. Unset: only where needed."""
 
-    neftune_noise_alpha: float | None = arg(None, gt=0)
+    neftune_noise_alpha: float | None = arg(None, gt=0, le=10_000)
     """Noise added to the embeddings while training (NEFTune); 5 is usual."""
 
-    logging_steps: float = arg(10, level="basic", gt=0)
+    logging_steps: float = arg(10, level="basic", gt=0, le=10**9)
     """Steps between two points of the curve; the first and the last are always there."""
 
     save_strategy: Literal["no", "steps", "epoch", "best"] = arg("steps")
     """When checkpoints are written."""
 
-    save_steps: float = arg(500, level="basic", gt=0)
+    save_steps: float = arg(500, level="basic", gt=0, le=10**9)
     """Steps between two checkpoints; below 1 a share of all steps."""
 
-    save_total_limit: int | None = arg(None, ge=1)
+    save_total_limit: int | None = arg(None, ge=1, le=10**6)
     """Checkpoints kept, the newest ones (and the best); older ones go once a newer is whole."""
 
     save_only_model: bool = arg(False)
@@ -105,7 +105,7 @@ class TrainingArguments(Arguments):
     eval_strategy: Strategy = arg("no", level="basic")
     """When the held-out loss is measured during training."""
 
-    eval_steps: float | None = arg(None, gt=0)
+    eval_steps: float | None = arg(None, gt=0, le=10**9)
     """Steps between two evaluations; unset means logging_steps."""
 
     per_device_eval_batch_size: int = arg(8, ge=1, le=65536)
@@ -117,11 +117,8 @@ class TrainingArguments(Arguments):
     metric_for_best_model: Text = arg("")
     """What best means: loss (the default), accuracy or perplexity on the held-out rows."""
 
-    early_stopping_steps: int | None = arg(None, ge=1)
+    early_stopping_steps: int | None = arg(None, ge=1, le=10**6)
     """Stop after this many evaluations without a better one. Not an upstream name."""
-
-    compute_accuracy: bool = arg(False)
-    """Also measure the share of answer tokens predicted right when evaluating."""
 
     plot_loss: bool = arg(False, level="basic")
     """Draw the loss curve into the run's folder as a picture."""

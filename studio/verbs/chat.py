@@ -6,12 +6,13 @@ import os
 import sys
 
 from studio.arguments.chat import ChatArguments
+from studio.arguments.check import arguments_in
 from studio.arguments.generation import GenerationArguments
 from studio.arguments.model import ModelArguments
 from studio.arguments.template import TemplateArguments
 from studio.command import help_text, read_set
 from studio.errors import ArgumentError
-from studio.recipe import ArgumentSet, arguments_in, groups_of
+from studio.recipe import ArgumentSet, groups_of
 from studio.verbs.export import find_parts
 from studio.workspace import Workspace
 
@@ -46,9 +47,9 @@ def run(words: list[str], workspace: str) -> int:
         raise ArgumentError(["studio chat takes one adapter; merge several with studio export first."])
     for note in notes:
         sys.stderr.write(note + "\n")
-    from studio.model.hardware import set_threads
+    from studio.model.hardware import before_torch
 
-    set_threads(os.environ)  # before torch is imported
+    before_torch(os.environ)
     from studio.model.generate import answer
     from studio.model.templates import choose_template
     from studio.model.tokenizer import open_tokenizer

@@ -6,12 +6,13 @@ import json
 import os
 import sys
 
+from studio.arguments.check import arguments_in, fill
 from studio.arguments.preview import PreviewArguments
 from studio.command import help_text, read_raw
 from studio.data.catalog import read_catalog
 from studio.errors import ArgumentError, DatasetError, UsageError
 from studio.material import find_weights, tokenizer_of
-from studio.recipe import Recipe, arguments_in, arguments_of, fill, recipe_groups
+from studio.recipe import Recipe, arguments_of, recipe_groups
 from studio.registry import did_you_mean
 from studio.stages.base import stage_of
 from studio.workspace import Workspace
@@ -40,9 +41,7 @@ def run(words: list[str], workspace: str) -> int:
         return _list(rest, place)
     if verb == "preview":
         return _preview(rest, place)
-    raise UsageError(
-        f"studio data {verb}: there is no such verb.{did_you_mean(verb, ('list', 'preview'))}\n\n{HEAD}"
-    )
+    raise UsageError(f"studio data {verb}: there is no such verb.{did_you_mean(verb, ('list', 'preview'))}\n\n{HEAD}")
 
 
 def _list(words: list[str], place: Workspace) -> int:
@@ -52,9 +51,7 @@ def _list(words: list[str], place: Workspace) -> int:
         try:
             entry = catalog[name]
             files = entry.files()
-            state = f"{entry.formatting}, " + ", ".join(
-                f"{place.shown(f)} ({f.stat().st_size:,} bytes)" for f in files
-            )
+            state = f"{entry.formatting}, " + ", ".join(f"{place.shown(f)} ({f.stat().st_size:,} bytes)" for f in files)
         except DatasetError as error:
             state = f"cannot be used: {error}"
         print(f"{name}: {state}")
@@ -72,9 +69,7 @@ def _preview(words: list[str], place: Workspace) -> int:
     recipe, asked = _read([word for word in words[1:] if word != "--json"])
     entry = read_catalog(place, recipe.data.dataset_dir)[words[0]]
     if not recipe.model.model_name_or_path:
-        raise ArgumentError(
-            ["studio data preview needs --model_name_or_path: its tokenizer makes the tokens."]
-        )
+        raise ArgumentError(["studio data preview needs --model_name_or_path: its tokenizer makes the tokens."])
     folder, _ = find_weights(recipe, place)
     tokenizer, template, notes = tokenizer_of(recipe, folder, place)
     views = preview(

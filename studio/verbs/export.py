@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from studio.arguments.check import arguments_in
 from studio.arguments.export import ExportArguments
 from studio.arguments.model import ModelArguments
 from studio.arguments.template import TemplateArguments
@@ -13,7 +14,7 @@ from studio.command import help_text, read_set
 from studio.errors import ArgumentError, ModelError
 from studio.model.adapter import open_adapter
 from studio.model.load import check_code, find_model, read_config
-from studio.recipe import ArgumentSet, arguments_in, groups_of
+from studio.recipe import ArgumentSet, groups_of
 from studio.workspace import Workspace
 
 HEAD = """usage: studio export [FILE.yaml] --model_name_or_path DIR [--adapter_name_or_path DIR] --export_dir DIR
@@ -46,9 +47,9 @@ def run(words: list[str], workspace: str) -> int:
     base, adapters = find_parts(asked.model, place)
     check_code(base, read_config(base), trust=asked.model.trust_remote_code)
     template = _template(asked.template.template, adapters[-1] if adapters else base, place)
-    from studio.model.hardware import set_threads
+    from studio.model.hardware import before_torch
 
-    set_threads(os.environ)  # before torch is imported
+    before_torch(os.environ)
     from studio.model.export import export
 
     target = place.path(asked.export.export_dir)
@@ -59,9 +60,7 @@ def run(words: list[str], workspace: str) -> int:
 
 def find_parts(asked: ModelArguments, place: Workspace) -> tuple[Path, list[Path]]:
     """The base model and the adapters on it; a run folder with an adapter knows its base."""
-    named = find_model(
-        asked.model_name_or_path, place, revision=asked.model_revision, cache_dir=asked.cache_dir
-    )
+    named = find_model(asked.model_name_or_path, place, revision=asked.model_revision, cache_dir=asked.cache_dir)
     adapters = [find_model(name, place) for name in asked.adapter_name_or_path]
     if (named / "adapter_config.json").is_file():
         base = open_adapter(named).config.get("base_model_name_or_path")

@@ -8,6 +8,7 @@ import sys
 
 from studio.command import help_text, read_recipe, to_argv
 from studio.jobs import launch
+from studio.jobs.signals import StopFlag
 from studio.recipe import arguments_of
 from studio.workspace import Workspace
 
@@ -27,8 +28,8 @@ def run(words: list[str], workspace: str) -> int:
     """Exit code of the verb."""
     if "--help" in words or "-h" in words:
         rest = [word for word in words if not word.startswith("-")]
-        print(HEAD)
-        print(help_text("train", arguments_of("sft").values(), rest[0] if rest else ""))
+        page = help_text("train", arguments_of("sft").values(), rest[0] if rest else "")
+        print(f"{HEAD}\n{page}")
         return 0
     plans, as_json = "--plan" in words, "--json" in words
     words = [word for word in words if word not in ("--plan", "--json")]
@@ -38,22 +39,24 @@ def run(words: list[str], workspace: str) -> int:
         return _plan(recipe, place, notes, as_json)
     count = launch.processes(os.environ, use_cpu=recipe.training.use_cpu)
     if count > 1 and not launch.is_worker(os.environ):
-        launch.become(launch.torchrun(count, ["train", "--workspace", str(place.root), *to_argv(recipe)]))
-    from studio.model.hardware import set_threads
+        return launch.run_all(count, ["train", "--workspace", str(place.root), *to_argv(recipe)])
+    stop = StopFlag()
+    stop.install()  # loading the libraries below takes seconds, and a stop in them is no crash
+    from studio.model.hardware import before_torch
 
-    threads = set_threads(os.environ)  # before torch is imported
+    threads = before_torch(os.environ)
     from studio.train import train
 
-    train(recipe, place, threads, notes)
+    train(recipe, place, threads, notes, stop)
     return 0
 
 
 def _plan(recipe: object, place: Workspace, notes: list[str], as_json: bool) -> int:
-    from studio.model.hardware import set_threads
+    from studio.model.hardware import before_torch
     from studio.recipe import Recipe
 
     assert isinstance(recipe, Recipe)
-    set_threads(os.environ)
+    before_torch(os.environ)
     from studio.train import plan
 
     def say(sentence: str) -> None:

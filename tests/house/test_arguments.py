@@ -5,6 +5,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import runpy
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,9 @@ import studio
 import studio.arguments
 import studio.stages
 from studio.arguments.base import Argument, Arguments, declared
-from studio.arguments.upstream import upstream_fields
+from studio.arguments.method import MethodArguments
+from studio.arguments.upstream import upstream_arguments, upstream_fields
+from studio.recipe import STAGES, arguments_of
 
 PACKAGE = Path(studio.__file__).parent
 
@@ -60,9 +63,7 @@ def words_outside_arguments() -> frozenset[str]:
 
 
 def test_every_argument_is_explained() -> None:
-    unexplained = [
-        f"{kind.__name__}.{argument.name}" for kind, argument in DECLARED if len(argument.help) < 15
-    ]
+    unexplained = [f"{kind.__name__}.{argument.name}" for kind, argument in DECLARED if len(argument.help) < 15]
     assert DECLARED
     assert not unexplained, f"needs a docstring below the field: {unexplained}"
 
@@ -93,3 +94,42 @@ def test_a_name_from_upstream_takes_what_upstream_takes(kind: type[Arguments], n
             kind.model_validate({name: value})
         except ValidationError as refusal:
             pytest.fail(f"upstream's {name}={value!r} is refused here: {refusal}")
+
+
+# Where a declaration takes other types than upstream's, and why.
+OTHER_TYPES = {
+    "bf16": "unset is decided from the hardware",
+    "fp16": "unset is decided from the hardware",
+}
+
+
+def test_a_name_from_upstream_has_upstreams_type() -> None:
+    as_upstream = {
+        argument.name: argument for argument in declared("upstream", upstream_arguments(frozenset(), frozenset()))
+    }
+    different = [
+        argument.name
+        for _, argument in DECLARED
+        if (other := as_upstream.get(argument.name)) is not None
+        and (set(argument.kinds), argument.optional) != (set(other.kinds), other.optional)
+    ]
+    assert sorted(different) == sorted(OTHER_TYPES), "say in OTHER_TYPES why a type is another than upstream's"
+
+
+def test_every_stage_and_method_that_a_declaration_names_exists() -> None:
+    methods = next(a.choices for a in declared("method", MethodArguments) if a.name == "finetuning_type")
+    for kind, argument in DECLARED:
+        assert set(argument.stages) <= set(STAGES), f"{kind.__name__}.{argument.name}"
+        assert set(argument.methods) <= set(methods), f"{kind.__name__}.{argument.name}"
+
+
+def test_every_argument_of_upstream_is_explained() -> None:
+    for stage in STAGES:
+        short = [name for name, argument in arguments_of(stage).items() if len(argument.help) < 15]
+        assert not short, f"needs a sentence in HELP: {short}"
+
+
+def test_the_reference_page_is_the_declarations() -> None:
+    writer = runpy.run_path(str(PACKAGE.parent / "docs" / "write_arguments.py"))
+    written = (PACKAGE.parent / "docs" / "arguments.md").read_text(encoding="utf-8")
+    assert written == writer["page"](), "run python docs/write_arguments.py"

@@ -58,9 +58,7 @@ def test_every_data_file_has_its_source_and_licence() -> None:
 
 
 def test_every_licence_text_that_is_named_is_there() -> None:
-    named = set(
-        re.findall(r"`(?:licenses/)?([\w.-]+\.txt)`", LICENCES.partition("Licence texts by source")[2])
-    )
+    named = set(re.findall(r"`(?:licenses/)?([\w.-]+\.txt)`", LICENCES.partition("Licence texts by source")[2]))
     assert named == {path.name for path in (DATA / "licenses").iterdir()}
 
 

@@ -4,9 +4,7 @@ import ast
 from pathlib import Path
 
 TOP = Path(__file__).parents[2]
-FILES = [
-    path for folder in ("studio", "tests", "benchmarks", "examples") for path in (TOP / folder).rglob("*.py")
-]
+FILES = [path for folder in ("studio", "tests", "benchmarks", "examples") for path in (TOP / folder).rglob("*.py")]
 EMPTY_WORDS = ("util", "utils", "common", "helper", "helpers", "manager", "misc")
 MAY_CATCH_ALL = {
     "studio/jobs/supervisor.py": "whatever a job dies of must become a sentence for the user",
@@ -20,8 +18,7 @@ def swallows_all(handler: ast.ExceptHandler) -> bool:
     """Whether it catches everything and does not end by raising, as it is or as a sentence."""
     kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     broad = any(
-        kind is None or (isinstance(kind, ast.Name) and kind.id in ("Exception", "BaseException"))
-        for kind in kinds
+        kind is None or (isinstance(kind, ast.Name) and kind.id in ("Exception", "BaseException")) for kind in kinds
     )
     return broad and not isinstance(handler.body[-1], ast.Raise)
 

@@ -1,0 +1,221 @@
+"""What must hold between arguments of different groups; every broken rule is told, all at once.
+
+A rule is skipped when one of the arguments it looks at is wrong by itself.
+"""
+
+from __future__ import annotations
+
+from studio.arguments.upstream import upstream_fields
+from studio.recipe import Recipe, arguments_of, rule
+from studio.registry import did_you_mean
+
+# Optimizers that do not read these two; upstream would drop them in silence.
+WITHOUT_ARGS = ("adamw_torch", "adamw_torch_fused", "adafactor")
+WITH_TARGETS = ("galore", "apollo")
+
+
+@rule("model_name_or_path")
+def _model_is_named(recipe: Recipe) -> str | None:
+    if recipe.model.model_name_or_path:
+        return None
+    return "--model_name_or_path must name a model folder or a hub model; it is empty."
+
+
+@rule("dataset")
+def _dataset_is_named(recipe: Recipe) -> str | None:
+    if recipe.data.dataset or not recipe.training.do_train:
+        return None
+    return "--dataset must name at least one dataset of dataset_info.json; it is empty."
+
+
+@rule("output_dir")
+def _output_is_named(recipe: Recipe) -> str | None:
+    if recipe.training.output_dir:
+        return None
+    return "--output_dir must name the folder of the run, such as saves/<model>/<method>/<run>; it is empty."
+
+
+@rule("bf16", "fp16")
+def _one_precision(recipe: Recipe) -> str | None:
+    if recipe.training.bf16 and recipe.training.fp16:
+        return "--bf16 True and --fp16 True exclude each other: keep one; bf16 is the safer one."
+    return None
+
+
+@rule("val_size", "eval_dataset")
+def _one_source_of_held_out_rows(recipe: Recipe) -> str | None:
+    if recipe.data.val_size and recipe.data.eval_dataset:
+        return "--val_size and --eval_dataset exclude each other: hold rows out, or name a dataset."
+    return None
+
+
+@rule("val_size", "eval_dataset", "eval_strategy", "load_best_model_at_end", "do_eval", "do_train")
+def _evaluation_has_rows(recipe: Recipe) -> str | None:
+    if recipe.evaluates:
+        return None
+    training = recipe.training
+    asking = {
+        "--eval_strategy " + training.eval_strategy: training.eval_strategy != "no",
+        "--load_best_model_at_end True": training.load_best_model_at_end,
+        "--do_eval True": training.do_eval,
+        "--do_train False": not training.do_train,
+        "--early_stopping_steps": training.early_stopping_steps is not None,
+        "--save_strategy best": training.save_strategy == "best",
+    }
+    if wanting := [name for name, asked in asking.items() if asked]:
+        return f"{' and '.join(wanting)}: needs rows to evaluate on. Give --val_size 0.1 or --eval_dataset."
+    return None
+
+
+@rule("early_stopping_steps", "load_best_model_at_end", "eval_strategy")
+def _early_stop_needs_measurements(recipe: Recipe) -> str | None:
+    training = recipe.training
+    if training.early_stopping_steps is None or not recipe.evaluates:
+        return None
+    if training.eval_strategy != "no" and training.load_best_model_at_end:
+        return None
+    return (
+        f"--early_stopping_steps {training.early_stopping_steps}: needs --eval_strategy steps (or epoch) "
+        "and --load_best_model_at_end True."
+    )
+
+
+@rule("metric_for_best_model")
+def _known_metric(recipe: Recipe) -> str | None:
+    metric = recipe.training.metric_for_best_model.removeprefix("eval_")
+    if metric in ("", "loss", "accuracy", "perplexity"):
+        return None
+    return f"--metric_for_best_model {metric}: must be one of loss, accuracy, perplexity."
+
+
+@rule("packing", "neat_packing")
+def _packing_is_said_once(recipe: Recipe) -> str | None:
+    if recipe.data.neat_packing and recipe.data.packing is False:
+        return "--packing False and --neat_packing True contradict each other: here both mean the same."
+    return None
+
+
+@rule("stage", "finetuning_type")
+def _arguments_fit_stage_and_method(recipe: Recipe) -> str | None:
+    changed = recipe.changes()
+    sentences = []
+    for name, argument in arguments_of(recipe.stage).items():
+        if name not in changed:
+            continue
+        method = recipe.method.finetuning_type
+        if argument.methods and method not in argument.methods:
+            sentences.append(
+                f"--{name}: only used by --finetuning_type {' or '.join(argument.methods)}, "
+                f"but it is {method}. Leave it out or change the method."
+            )
+        if argument.stages and recipe.stage not in argument.stages:
+            sentences.append(f"--{name}: not used by --stage {recipe.stage}. Leave it out.")
+    return "\n".join(sentences) or None
+
+
+@rule("lr_scheduler_type", "optim")
+def _words_that_upstream_knows(recipe: Recipe) -> str | None:
+    sentences = []
+    for name in ("lr_scheduler_type", "optim"):
+        value, choices = getattr(recipe.training, name), upstream_fields()[name]["choices"]
+        if value not in choices:
+            hint = did_you_mean(value, choices)
+            sentences.append(f"--{name} {value}: must be one of {', '.join(choices)}.{hint}")
+    return "\n".join(sentences) or None
+
+
+@rule("max_steps")
+def _some_steps(recipe: Recipe) -> str | None:
+    if recipe.training.max_steps == 0:
+        return "--max_steps 0: must be at least 1, or -1 to leave it to --num_train_epochs."
+    return None
+
+
+@rule("logging_steps", "save_steps", "eval_steps")
+def _counted_steps_are_whole(recipe: Recipe) -> str | None:
+    training = recipe.training
+    asked = {
+        "logging_steps": training.logging_steps,
+        "save_steps": training.save_steps,
+        "eval_steps": training.eval_steps,
+    }
+    sentences = [
+        f"--{name} {value}: must be a whole number of steps, or below 1 for a share of all steps."
+        for name, value in asked.items()
+        if value is not None and value > 1 and value != int(value)
+    ]
+    return "\n".join(sentences) or None
+
+
+@rule("load_best_model_at_end", "save_strategy", "eval_strategy", "save_steps", "eval_steps", "logging_steps")
+def _the_best_is_measured_and_saved(recipe: Recipe) -> str | None:
+    training = recipe.training
+    wants = "--load_best_model_at_end True" if training.load_best_model_at_end else "--save_strategy best"
+    if not recipe.evaluates or not (training.load_best_model_at_end or training.save_strategy == "best"):
+        return None
+    if training.eval_strategy == "no":
+        return f"{wants}: needs --eval_strategy steps (or epoch), or nothing is compared."
+    if training.save_strategy == "best":
+        return None
+    if training.eval_strategy != training.save_strategy:
+        return (
+            f"{wants}: --save_strategy {training.save_strategy} and --eval_strategy {training.eval_strategy} must "
+            "be the same, so that what was measured is also saved; --save_strategy best does so too."
+        )
+    between, save = training.eval_steps or training.logging_steps, training.save_steps
+    fits = (between < 1) == (save < 1) and round(save * 1e6) % max(round(between * 1e6), 1) == 0
+    if training.save_strategy == "steps" and not fits:
+        return f"{wants}: --save_steps {save:g} must be a multiple of --eval_steps {between:g}, so that they meet."
+    return None
+
+
+@rule("lr_scheduler_type", "eval_strategy", "val_size", "eval_dataset")
+def _a_course_that_follows_the_loss(recipe: Recipe) -> str | None:
+    training = recipe.training
+    if training.lr_scheduler_type not in ("reduce_lr_on_plateau", "greedy") or training.eval_strategy != "no":
+        return None
+    return (
+        f"--lr_scheduler_type {training.lr_scheduler_type}: follows the held-out loss. Give --eval_strategy steps, "
+        "with --val_size 0.1 or --eval_dataset."
+    )
+
+
+@rule("optim", "optim_args", "optim_target_modules")
+def _the_optimizer_reads_its_settings(recipe: Recipe) -> str | None:
+    optim, values = recipe.training.optim, recipe.flat()
+    sentences = []
+    if values["optim_args"] and optim in WITHOUT_ARGS:
+        sentences.append(
+            f"--optim_args: not used by --optim {optim}. Use --adam_beta1, --adam_beta2, --adam_epsilon, "
+            "--weight_decay, or another optimizer."
+        )
+    if values["optim_target_modules"] and not optim.startswith(WITH_TARGETS):
+        sentences.append(f"--optim_target_modules: not used by --optim {optim}, only by galore_… and apollo_….")
+    return "\n".join(sentences) or None
+
+
+@rule("train_sampling_strategy", "packing", "neat_packing")
+def _an_order_that_can_be_kept(recipe: Recipe) -> str | None:
+    order = recipe.flat()["train_sampling_strategy"]
+    if order in ("group_by_length", "batch_rebalance"):
+        return (
+            f"--train_sampling_strategy {order}: rows are laid end to end without padding, so sorting them by "
+            "length saves nothing. Use random, or sequential."
+        )
+    if order == "sequential" and recipe.packing:
+        return "--train_sampling_strategy sequential: packs mix rows from all places. Add --packing False."
+    return None
+
+
+@rule("dataloader_num_workers", "dataloader_prefetch_factor", "dataloader_persistent_workers")
+def _workers_before_their_settings(recipe: Recipe) -> str | None:
+    names = (
+        "dataloader_prefetch_factor",
+        "dataloader_persistent_workers",
+        "dataloader_multiprocessing_context",
+    )
+    values = recipe.flat()
+    asked = [f"--{name}" for name in names if values[name]]
+    if asked and not values["dataloader_num_workers"]:
+        return f"{' and '.join(asked)}: needs --dataloader_num_workers 1 or more; it is 0."
+    return None
