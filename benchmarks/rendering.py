@@ -56,9 +56,7 @@ def seconds(work: Callable[[], object]) -> float:
 def measure(rows: list[Example], tokenizer: LightTokenizer, template: Template, repeats: int) -> str:
     """One line of the table."""
     view = View(cutoff_len=2048)
-    done = [
-        part for item in render(rows, tokenizer, template, view) if isinstance(item, list) for part in item
-    ]
+    done = [part for item in render(rows, tokenizer, template, view) if isinstance(item, list) for part in item]
     texts = [row.text for row in done]
     check(done, tokenizer)
     ours, theirs = [], []
@@ -85,9 +83,7 @@ def check(done: list[Rendered], tokenizer: LightTokenizer) -> None:
 def main() -> None:
     """Print the table."""
     top = Path(__file__).parent.parent
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=top / "models" / "SmolLM2-135M-Instruct")
     parser.add_argument("--file", type=Path, default=top / "data" / "user_oriented_en.jsonl")
     parser.add_argument("--rows", type=int, default=4000)

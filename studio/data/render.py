@@ -150,6 +150,7 @@ def _row(draft: Draft, encoding: Encoding, tokenizer: LightTokenizer, cutoff_len
     truncated = len(ids) > cutoff_len
     if truncated:
         ids, mask = ids[:cutoff_len], mask[:cutoff_len]
+    mask[:1] = [False] * len(mask[:1])  # nothing stands before the first token to predict it from
     return Rendered(ids, mask, draft.text, draft.spans, truncated)
 
 
@@ -177,7 +178,8 @@ def _pieces(draft: Draft, encoding: Encoding, eos_id: int | None, view: View) ->
     pieces = []
     for start, end in pairwise([*starts, len(ids)]):
         text = draft.text[_char_at(encoding, start, draft.text) : _char_at(encoding, end, draft.text)]
-        pieces.append(Rendered(ids[start:end], [True] * (end - start), text, [(0, len(text))], False))
+        mask = [False, *[True] * (end - start - 1)]  # nothing in the row predicts its first token
+        pieces.append(Rendered(ids[start:end], mask, text, [(0, len(text))], False))
     return pieces
 
 

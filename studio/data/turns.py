@@ -45,9 +45,7 @@ class _Show:
         return self.template.render(messages, special=self.special, tools=self.tools)
 
     def prompt(self, messages: Messages) -> str:
-        return self.template.render(
-            messages, special=self.special, tools=self.tools, add_generation_prompt=True
-        )
+        return self.template.render(messages, special=self.special, tools=self.tools, add_generation_prompt=True)
 
     def marked(self, messages: Messages) -> tuple[str, list[Span]]:
         return self.template.render_marked(messages, special=self.special, tools=self.tools)
