@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from studio.jobs.folder import Run
 from studio.jobs.launch import is_main
 from studio.jobs.log import Log
-from studio.jobs.progress import Progress
+from studio.jobs.progress import Progress, cut_after
 from studio.jobs.signals import StopFlag
 from studio.loop.parts import Parts
 from studio.material import Material
@@ -47,8 +47,8 @@ def learner(
 
 
 def parts_of(
-    recipe: Recipe, material: Material, ready: Plan, model: Any,
-    arguments: transformers.TrainingArguments, attention: Choice, run: Run, stop: StopFlag, say: Log,
+    recipe: Recipe, material: Material, ready: Plan, learned: tuple[Any, Choice],
+    arguments: transformers.TrainingArguments, run: Run, stop: StopFlag, say: Log,
 ) -> Parts:  # fmt: skip
     """Everything a stage's trainer is built from."""
     from studio.errors import ArgumentError
@@ -56,6 +56,7 @@ def parts_of(
     from studio.loop.trackers import prepare_trackers
     from studio.loop.watch import Watch
 
+    model, attention = learned
     padded = attention.value == "padded"
     if padded and recipe.packing:
         raise ArgumentError(
@@ -70,7 +71,7 @@ def parts_of(
         if material.template is not None:
             set_template(folder, material.template.jinja)
 
-    progress = Progress(run.folder / "progress.jsonl") if is_main(os.environ) else None
+    progress = _curve(run, trains=recipe.training.do_train) if is_main(os.environ) else None
     watch = Watch(progress, say, stop, patience=recipe.training.early_stopping_steps, resume=run.resume)
     return Parts(
         recipe=recipe, settings=arguments, model=model, rows=material.rows, groups=ready.groups,
@@ -79,6 +80,14 @@ def parts_of(
         writer=CheckpointWriter(run.folder, tokenizer, recipe.training.save_total_limit),
         watch=watch, stop=stop, folder=run.folder, say=say,
     )  # fmt: skip
+
+
+def _curve(run: Run, *, trains: bool) -> Progress:
+    """The open progress file, without the points of steps that will be taken again."""
+    path = run.folder / "progress.jsonl"
+    if trains:
+        cut_after(path, run.resumed_step)
+    return Progress(path)
 
 
 def write_card(run: Run, recipe: Recipe) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ def gather(recipe: Recipe, place: Workspace, view: View, say: Callable[[str], No
             max_bad_rows=recipe.data.max_bad_rows,
             workers=workers,
             overwrite_cache=recipe.data.overwrite_cache,
+            progress=_counter if sys.stderr.isatty() else None,
         )  # fmt: skip
         for sentence in report.sentences():
             say(sentence)
@@ -103,6 +105,12 @@ def gather(recipe: Recipe, place: Workspace, view: View, say: Callable[[str], No
     )
 
 
+def _counter(what: str, done: int, _total: int | None) -> None:
+    """A line on the terminal that counts rows as they are rendered, and is wiped at the end."""
+    sys.stderr.write(f"\r\033[K{what}: {done:,} rows\r")
+    sys.stderr.flush()
+
+
 def find_weights(recipe: Recipe, place: Workspace) -> tuple[Path, tuple[Path, ...]]:
     """The folder of the base model, and those of the adapters to start from."""
     arguments = recipe.model
@@ -121,9 +129,7 @@ def find_weights(recipe: Recipe, place: Workspace) -> tuple[Path, tuple[Path, ..
     return folder, adapters
 
 
-def tokenizer_of(
-    recipe: Recipe, folder: Path, place: Workspace
-) -> tuple[LightTokenizer, Template, list[str]]:
+def tokenizer_of(recipe: Recipe, folder: Path, place: Workspace) -> tuple[LightTokenizer, Template, list[str]]:
     """The tokenizer and the chat template that a recipe names, and what to tell about them."""
     asked = recipe.model.tokenizer_name_or_path
     tokenizer = open_tokenizer(find_tokenizer(asked, place) if asked else folder, place.cache)
@@ -173,7 +179,7 @@ def split(rows: Rows, size: float, seed: int) -> tuple[Rows, Rows]:
         )
     chosen = np.random.default_rng(seed).permutation(count)[:wanted]
     held = np.isin(raw.reshape(-1), chosen)
-    return rows.select(np.flatnonzero(~held)), rows.select(np.flatnonzero(held))
+    return rows.select(np.flatnonzero(~held).tolist()), rows.select(np.flatnonzero(held).tolist())
 
 
 def sample_texts(
@@ -181,10 +187,7 @@ def sample_texts(
 ) -> list[str]:
     """The texts of the first rows as the model will read them, to hold two tokenizers against each other."""
     (file,) = entry.files()
-    found = [
-        example_of(row, entry)
-        for _, row in page(file, 0, CHECKED_ROWS, place.cache, sample_by=entry.sample_by)
-    ]
+    found = [example_of(row, entry) for _, row in page(file, 0, CHECKED_ROWS, place.cache, sample_by=entry.sample_by)]
     examples = [example for example in found if isinstance(example, Example)]
     rendered = render(examples, tokenizer, template, view)
     return [each.text for rows in rendered if isinstance(rows, list) for each in rows]

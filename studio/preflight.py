@@ -36,9 +36,7 @@ class Plan:
     @property
     def checkpointing(self) -> bool:
         """Whether activations are computed again instead of kept."""
-        return any(
-            choice.name == "gradient_checkpointing" and choice.value == "on" for choice in self.choices
-        )
+        return any(choice.name == "gradient_checkpointing" and choice.value == "on" for choice in self.choices)
 
     def refuse(self) -> None:
         """Raise what forbids the start, all of it at once."""
@@ -52,11 +50,12 @@ class Plan:
         total = material.report.total
         return {
             "ok": not self.complaints,
-            "rows": total.rows, "kept": total.kept, "refused": total.refused,
-            "truncated": total.truncated, "fully_masked": total.fully_masked,
-            "tokens": total.tokens, "label_tokens": total.label_tokens,
-            "held_out_rows": len(material.held_out_rows) if material.held_out_rows else 0,
-            "steps": self.steps,
+            "data": {
+                "rows": total.rows, "kept": total.kept, "refused": total.refused,
+                "truncated": total.truncated, "fully_masked": total.fully_masked,
+                "tokens": total.tokens, "label_tokens": total.label_tokens,
+                "held_out_rows": len(material.held_out_rows) if material.held_out_rows else 0,
+            },
             **{name: {"value": f.value, "text": f.text, "basis": f.basis} for name, f in self.figures.items()},
             "choices": [choice.__dict__ for choice in self.choices],
             "notes": [*material.notes, *self.notes],
@@ -65,10 +64,7 @@ class Plan:
 
     def sentences(self) -> list[str]:
         """As lines for people."""
-        lines = [
-            f"{name.replace('_', ' ')}: {figure.text} ({figure.basis})"
-            for name, figure in self.figures.items()
-        ]
+        lines = [f"{name.replace('_', ' ')}: {figure.text} ({figure.basis})" for name, figure in self.figures.items()]
         return [*lines, *map(str, self.choices), *self.notes]
 
 
@@ -98,7 +94,8 @@ def steps_of(recipe: Recipe, groups: int, world: int) -> int:
     training = recipe.training
     if training.max_steps > 0:
         return training.max_steps
-    batches = math.ceil(groups / (training.per_device_train_batch_size * world))
+    whole = math.floor if recipe.flat()["dataloader_drop_last"] else math.ceil
+    batches = whole(groups / (training.per_device_train_batch_size * world))
     per_epoch = max(math.ceil(batches / training.gradient_accumulation_steps), 1)
     return math.ceil(training.num_train_epochs * per_epoch)
 
@@ -122,9 +119,7 @@ def _shape(plan: Plan, recipe: Recipe, material: Material, world: int) -> None:
     plan.figures["tokens"] = Figure(seen, f"{seen:,}", f"{tokens:,} in one pass over the rows")
     if recipe.packing:
         waste = 1 - tokens / (len(plan.groups) * recipe.data.cutoff_len)
-        plan.notes.append(
-            f"packing: {len(material.rows):,} rows in {len(plan.groups):,} sequences, {waste:.1%} unused"
-        )
+        plan.notes.append(f"packing: {len(material.rows):,} rows in {len(plan.groups):,} sequences, {waste:.1%} unused")
 
 
 def _costs(
@@ -169,9 +164,7 @@ def _checkpointing(recipe: Recipe, without: Figure, hardware: Hardware) -> Choic
         return Choice("gradient_checkpointing", "on" if asked else "off", "asked for")
     if without.value > 0.9 * hardware.memory_free_bytes:
         free = estimate.gib(hardware.memory_free_bytes)
-        return Choice(
-            "gradient_checkpointing", "on", f"{without.text} would be needed without, {free} are free"
-        )
+        return Choice("gradient_checkpointing", "on", f"{without.text} would be needed without, {free} are free")
     return Choice("gradient_checkpointing", "off", f"{without.text} fit into memory")
 
 
@@ -180,14 +173,8 @@ def kept_checkpoints(recipe: Recipe, steps: int) -> int:
     training = recipe.training
     if training.save_strategy == "no":
         return 0
-    every = (
-        training.save_steps if training.save_steps >= 1 else max(math.ceil(steps * training.save_steps), 1)
-    )
-    made = (
-        math.ceil(training.num_train_epochs)
-        if training.save_strategy == "epoch"
-        else math.ceil(steps / every)
-    )
+    every = training.save_steps if training.save_steps >= 1 else max(math.ceil(steps * training.save_steps), 1)
+    made = math.ceil(training.num_train_epochs) if training.save_strategy == "epoch" else math.ceil(steps / every)
     limit = training.save_total_limit
     return made if limit is None else min(made, limit + (1 if training.load_best_model_at_end else 0))
 
@@ -208,7 +195,6 @@ def _rules(plan: Plan, recipe: Recipe, material: Material, hardware: Hardware) -
     training = recipe.training
     complaints: Sequence[str | None] = [
         precision_complaint(training, hardware),
-        _fsdp(recipe, hardware),
         _positions(recipe, material),
         *(
             f"--report_to {name}: its package is not installed. Install it, or leave the tracker out."
@@ -222,13 +208,6 @@ def _rules(plan: Plan, recipe: Recipe, material: Material, hardware: Hardware) -
             f"warning: --warmup_steps {warmup:g} is as long as the whole run of {plan.steps} steps, so the learning "
             "rate never reaches its height. Lower it, or write a share such as 0.1."
         )
-
-
-def _fsdp(recipe: Recipe, hardware: Hardware) -> str | None:
-    asked = recipe.upstream.model_dump().get("fsdp")
-    if asked and hardware.device == "cpu":
-        return f"--fsdp {asked}: needs GPUs; on the CPU it would quietly be something else. Leave it out."
-    return None
 
 
 def _positions(recipe: Recipe, material: Material) -> str | None:

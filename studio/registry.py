@@ -41,8 +41,7 @@ class Registry(Generic[T]):
         things = self._all()
         if name not in things:
             raise StudioError(
-                f"no {self.kind} is named {name!r}; there are {', '.join(things)}."
-                + did_you_mean(name, things)
+                f"no {self.kind} is named {name!r}; there are {', '.join(things)}." + did_you_mean(name, things)
             )
         return things[name]
 

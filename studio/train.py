@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from studio import __version__
 from studio.assemble import learner, parts_of, write_card
 from studio.errors import MemoryFullError, StudioError
-from studio.jobs.folder import Run, now, open_run
-from studio.jobs.launch import is_main
+from studio.jobs.folder import Run, inspect, now, open_run
+from studio.jobs.launch import is_main, main_first
 from studio.jobs.log import Log
-from studio.jobs.progress import cut_after, read
+from studio.jobs.progress import read
 from studio.jobs.signals import StopFlag
 from studio.material import Material, gather, parents
 from studio.model.hardware import Choice, Hardware, Precision, choose_precision, detect
@@ -33,16 +32,19 @@ def plan(recipe: Recipe, place: Workspace, say: Say) -> tuple[Plan, Material]:
     """Everything a start checks, without starting."""
     hardware, material, precision, _ = _before(recipe, place, say)
     folder = place.path(recipe.training.output_dir)
-    return _checked(recipe, material, hardware, precision, folder), material
+    ready = _checked(recipe, material, hardware, precision, folder)
+    try:
+        inspect(recipe, folder, place)
+    except StudioError as error:
+        ready.complaints.append(str(error))
+    return ready, material
 
 
-def train(recipe: Recipe, place: Workspace, threads: Choice, notes: list[str]) -> Path:
+def train(recipe: Recipe, place: Workspace, threads: Choice, notes: list[str], stop: StopFlag) -> Path:
     """Run a recipe to its end, or go on with it; return the run's folder.
 
     Raises StudioError children; each carries the exit code of the command.
     """
-    stop = StopFlag()
-    stop.install()
     with open_run(recipe, place) as run, Log(run.folder, speaks=is_main(os.environ)) as say:
         say(f"studio {__version__}: {run.record['command']}")
         for note in (*notes, *run.notes):
@@ -51,12 +53,11 @@ def train(recipe: Recipe, place: Workspace, threads: Choice, notes: list[str]) -
             hardware, material, precision, chosen = _before(recipe, place, say)
             run.check_data(material.hashes)
             ready = _checked(recipe, material, hardware, precision, run.folder)
+            ready.choices[:0] = [threads, chosen]
             for sentence in ready.sentences():
                 say(sentence)
             ready.refuse()
-            trainer = _trainer(
-                recipe, material, ready, hardware, precision, run, stop, say, [threads, chosen]
-            )
+            trainer = _trainer(recipe, material, ready, hardware, precision, run, stop, say)
             if recipe.training.do_train:
                 _learn(trainer, run, stop, say)
             _finish(recipe, place, trainer, run, material, say)
@@ -69,7 +70,8 @@ def train(recipe: Recipe, place: Workspace, threads: Choice, notes: list[str]) -
 
 def _before(recipe: Recipe, place: Workspace, say: Say) -> tuple[Hardware, Material, Precision, Choice]:
     """Hardware, material and precision: what the checks look at."""
-    material = gather(recipe, place, stage_of(recipe).view(recipe), say)
+    with main_first("rows"):  # the others find them in the cache
+        material = gather(recipe, place, stage_of(recipe).view(recipe), say)
     for note in material.notes:
         say(note)
     hardware = detect(use_cpu=recipe.training.use_cpu)
@@ -77,9 +79,7 @@ def _before(recipe: Recipe, place: Workspace, say: Say) -> tuple[Hardware, Mater
     return hardware, material, precision, choice
 
 
-def _checked(
-    recipe: Recipe, material: Material, hardware: Hardware, precision: Precision, folder: Path
-) -> Plan:
+def _checked(recipe: Recipe, material: Material, hardware: Hardware, precision: Precision, folder: Path) -> Plan:
     from studio.loop.settings import settings
 
     ready = check(recipe, material, hardware, precision, folder, int(os.environ.get("WORLD_SIZE", "1")))
@@ -90,23 +90,22 @@ def _checked(
 
 def _trainer(
     recipe: Recipe, material: Material, ready: Plan, hardware: Hardware, precision: Precision,
-    run: Run, stop: StopFlag, say: Log, choices: list[Choice],
+    run: Run, stop: StopFlag, say: Log,
 ) -> StudioTrainer:  # fmt: skip
     """Load, adapt and wire: everything heavy happens here."""
     from studio.loop.settings import settings
 
     arguments = settings(recipe, run.folder, hardware, precision, checkpointing=ready.checkpointing)
-    model, attention = learner(recipe, material, precision, arguments)
-    choices = [*choices, attention, *ready.choices]
-    for choice in choices:
-        say(str(choice))
+    learned = learner(recipe, material, precision, arguments)
+    _, attention = learned
+    say(str(attention))
     if is_main(os.environ):
         run.write(
-            decisions=[choice.__dict__ for choice in choices],
+            decisions=[choice.__dict__ for choice in (*ready.choices, attention)],
             data={"hashes": material.hashes, "report": material.report.as_json()},
             hardware=hardware.__dict__,
         )
-    parts = parts_of(recipe, material, ready, model, arguments, attention, run, stop, say)
+    parts = parts_of(recipe, material, ready, learned, arguments, run, stop, say)
     return stage_of(recipe).trainer(parts)
 
 
@@ -115,23 +114,17 @@ def _learn(trainer: StudioTrainer, run: Run, stop: StopFlag, say: Log) -> None:
     import torch
 
     if run.resume is not None:
-        step = json.loads((run.resume / "trainer_state.json").read_text())["global_step"]
         say(f"going on from {run.resume.name}")
-        if is_main(os.environ):
-            cut_after(run.folder / "progress.jsonl", step)
     try:
         trainer.train(resume_from_checkpoint=str(run.resume) if run.resume else None)
     except torch.OutOfMemoryError as error:
         raise MemoryFullError(_out_of_memory(error)) from error
     except (MemoryError, RuntimeError) as error:
-        if (
-            isinstance(error, MemoryError)
-            or "not enough memory" in str(error)
-            or "can't allocate memory" in str(error)
-        ):
+        if isinstance(error, MemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error):
             raise MemoryFullError(_out_of_memory(error)) from error
         raise
     stop.armed = False
+    stop.saved = f"after the last step, {trainer.writer.newest() or 'no checkpoint'} is kept"
     if stop and trainer.state.global_step < trainer.state.max_steps:
         raise stop.error(f"step {trainer.state.global_step} of {trainer.state.max_steps} is saved")
 
@@ -144,9 +137,7 @@ def _out_of_memory(error: BaseException) -> str:
     )
 
 
-def _finish(
-    recipe: Recipe, place: Workspace, trainer: StudioTrainer, run: Run, material: Material, say: Log
-) -> None:
+def _finish(recipe: Recipe, place: Workspace, trainer: StudioTrainer, run: Run, material: Material, say: Log) -> None:
     """Final weights, last evaluation, picture and card; `finished` is written last."""
     results: dict[str, Any] = {"steps": trainer.state.global_step}
     if trainer.eval_dataset is not None:
@@ -154,6 +145,7 @@ def _finish(
     if not is_main(os.environ):
         return
     if recipe.training.do_train:
+        trainer.refuse_broken_weights()
         trainer.writer.final(trainer.accelerator.unwrap_model(trainer.model))
     points = read(run.folder / "progress.jsonl")
     results |= {"loss": next((p.loss for p in reversed(points) if p.loss is not None), None)}

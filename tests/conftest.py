@@ -238,12 +238,22 @@ def tiny_chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, tiny_model: Path, tiny_chat_model: Path) -> Workspace:
+def workspace(tmp_path: Path, make_workspace: Callable[[Path], Workspace]) -> Workspace:
     """A workspace of its own for one test: models/tiny, models/tiny-chat, three small datasets."""
-    root = tmp_path / "workspace"
+    return make_workspace(tmp_path / "workspace")
+
+
+@pytest.fixture(scope="session")
+def make_workspace(tiny_model: Path, tiny_chat_model: Path) -> Callable[[Path], Workspace]:
+    """Writes such a workspace into a new folder."""
+    return lambda root: write_workspace(root, (tiny_model, tiny_chat_model))
+
+
+def write_workspace(root: Path, models: Iterable[Path]) -> Workspace:
+    """Models, the three datasets and their registry in a new folder."""
     for folder in ("data", "models", "saves"):
         (root / folder).mkdir(parents=True)
-    for model in (tiny_model, tiny_chat_model):
+    for model in models:
         shutil.copytree(model, root / "models" / model.name)
     tags = {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt"}
     registry = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 import time
 from collections.abc import Iterator
@@ -19,15 +20,16 @@ from typing import Any
 from studio import __version__
 from studio.command import to_shell, to_text
 from studio.errors import ResumeError, SchemaError, StudioError
-from studio.model.checkpoint import clear_leftovers, newest_good, steps, verify
+from studio.jobs.launch import is_main, main_first
+from studio.model.checkpoint import can_resume, clear_leftovers, newest_good, steps, verify
 from studio.model.staging import aside
 from studio.recipe import Recipe
 from studio.workspace import Workspace, lock, write_json
 
 SCHEMA = 1
 RECORD = "run.json"
-# These say how to start, not what is learned: a run may go on under other values of them.
-FREE = {"overwrite_output_dir", "resume_from_checkpoint", "overwrite_cache", "preprocessing_num_workers"}
+# These say where and how to start, not what is learned: a run may go on under other values of them.
+FREE = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "overwrite_cache", "preprocessing_num_workers"}
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "trl")
 
 
@@ -39,6 +41,14 @@ class Run:
     record: dict[str, Any]
     resume: Path | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def resumed_step(self) -> int:
+        """The step that was the last one when the checkpoint to go on from was written; else 0."""
+        if self.resume is None:
+            return 0
+        state = json.loads((self.resume / "trainer_state.json").read_text(encoding="utf-8"))
+        return int(state["global_step"])
 
     def write(self, **facts: Any) -> None:
         """Change the record and write it whole."""
@@ -65,25 +75,38 @@ def open_run(recipe: Recipe, place: Workspace) -> Iterator[Run]:
     a run of another recipe or something else, SchemaError for a newer record.
     """
     folder = place.path(recipe.training.output_dir)
-    if folder.exists() and not folder.is_dir():
-        raise StudioError(f"--output_dir {folder} must be a folder; it is a file. Choose another name.")
+    if not is_main(os.environ):
+        with main_first("folder"):
+            yield _joined(recipe, folder, place)
+        return
+    notes = []
+    inspect(recipe, folder, place)  # refuse before the folder gets so much as a lock file
     if recipe.training.overwrite_output_dir and folder.is_dir() and _holds_something(folder):
         with lock(folder, "a run"):
             old = aside(folder)
             folder.rename(old)
         notes = [f"the folder that was there is kept as {place.shown(old)}"]
-    else:
-        notes = []
-        inspect(recipe, folder)  # refuse before the folder gets so much as a lock file
     with lock(folder, "a run"):
-        run = _decide(recipe, folder, place)
-        run.notes[:0] = notes
-        clear_leftovers(folder)
+        with main_first("folder"):
+            run = _decide(recipe, folder, place)
+            run.notes[:0] = notes
+            clear_leftovers(folder)
+            run.write()  # from here on the folder is known as this run's, however the process ends
         yield run
 
 
+def _joined(recipe: Recipe, folder: Path, place: Workspace) -> Run:
+    """The run as the main process opened it, for the processes beside it."""
+    record = read_record(folder)
+    assert record is not None, "the main process writes the record first"
+    resumed = record["attempts"][-1]["resumed_from"]
+    asked = recipe.training.resume_from_checkpoint
+    return Run(folder, record, (place.path(asked) if asked else folder / resumed) if resumed else None)
+
+
 def _holds_something(folder: Path) -> bool:
-    return any(entry.name != ".studio.lock" for entry in folder.iterdir())
+    """Whether there is more than the lock and what a killed process left half written."""
+    return any(entry.name != ".studio.lock" and entry.suffix != ".part" for entry in folder.iterdir())
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -91,13 +114,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     path = folder / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        schema = int(record["schema"])
+        schema, _ = int(record["schema"]), {**record["recipe"]}
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, UnicodeDecodeError):
-        raise StudioError(
-            f"{path} cannot be read as the record of a run. Choose another output_dir."
-        ) from None
+        raise StudioError(f"{path} cannot be read as the record of a run. Choose another output_dir.") from None
     if schema > SCHEMA:
         raise SchemaError(
             f"{path} was written by a newer studio (schema {schema}; this one, {__version__}, reads "
@@ -106,24 +127,42 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return dict(record)
 
 
-def inspect(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
+def inspect(recipe: Recipe, folder: Path, place: Workspace) -> dict[str, Any] | None:
     """The record to go on from, or None for a new run. Raises StudioError when neither can be."""
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise StudioError(f"--output_dir {folder} must be a folder; {path} is a file. Choose another name.")
     if not folder.is_dir() or not _holds_something(folder):
+        return None
+    if recipe.training.overwrite_output_dir:
+        _refuse_to_move(recipe, folder, place)
         return None
     way_out = "Choose another output_dir, or --overwrite_output_dir True moves the old folder aside."
     record = read_record(folder)
     if record is None:
         names = ", ".join(sorted(entry.name for entry in folder.iterdir())[:6])
-        raise StudioError(
-            f"--output_dir {folder} must be a run of the studio or empty; it holds {names}. {way_out}"
-        )
-    if differing := differences(record["recipe"], recipe):
+        raise StudioError(f"--output_dir {folder} must be a run of the studio or empty; it holds {names}. {way_out}")
+    differing = differences(record["recipe"], recipe)
+    if differing and "data" not in record and not steps(folder):
+        return None  # it was refused before it loaded a weight, and now the command was corrected
+    if differing:
         raise StudioError(f"{folder} holds a run of another recipe: {'; '.join(differing)}. {way_out}")
     if record.get("finished"):
-        raise StudioError(
-            f"{folder} holds this run, finished on {record['finished']}; nothing was touched. {way_out}"
-        )
+        raise StudioError(f"{folder} holds this run, finished on {record['finished']}; nothing was touched. {way_out}")
     return record
+
+
+def _refuse_to_move(recipe: Recipe, folder: Path, place: Workspace) -> None:
+    """Raise StudioError for a folder that holds what this command needs, or the workspace itself."""
+    asked = (recipe.model.model_name_or_path, recipe.model.tokenizer_name_or_path, recipe.data.dataset_dir,
+             *recipe.model.adapter_name_or_path, recipe.training.resume_from_checkpoint)  # fmt: skip
+    real = folder.resolve()
+    for path in (place.root, *(place.path(name) for name in asked if name)):
+        if real == path.resolve() or (path.exists() and real in path.resolve().parents):
+            raise StudioError(
+                f"--overwrite_output_dir True would move {folder} aside, but the command needs "
+                f"{place.shown(path)}, which lies there. Choose another output_dir."
+            )
 
 
 def differences(before: dict[str, str], recipe: Recipe) -> list[str]:
@@ -138,7 +177,7 @@ def _plain(recipe: Recipe) -> dict[str, str]:
 
 
 def _decide(recipe: Recipe, folder: Path, place: Workspace) -> Run:
-    record = inspect(recipe, folder)
+    record = None if recipe.training.overwrite_output_dir else inspect(recipe, folder, place)
     if record is None:
         record = {
             "schema": SCHEMA,
@@ -168,7 +207,8 @@ def _decide(recipe: Recipe, folder: Path, place: Workspace) -> Run:
 def _asked_checkpoint(path: Path) -> Path:
     if not path.is_dir():
         raise ResumeError(f"--resume_from_checkpoint {path} must be a checkpoint folder; there is none.")
-    if wrong := verify(path):
+    wrong = verify(path) or ("" if can_resume(path) else "it has no optimizer state to go on with")
+    if wrong:
         raise ResumeError(f"--resume_from_checkpoint {path} cannot be used: {wrong}. Choose another.")
     return path
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+import time
+import uuid
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
+
+from studio.errors import StoppedError
+from studio.jobs.signals import INTERRUPTED
+from studio.model.hardware import cores
+
+# What torchrun leaves processes that it asked to end for their last save.
+GRACE_S = 600
 
 
 def visible_devices(environment: Mapping[str, str]) -> int:
@@ -34,14 +46,53 @@ def is_main(environment: Mapping[str, str]) -> bool:
     return environment.get("RANK", "0") == "0"
 
 
-def torchrun(count: int, arguments: Sequence[str]) -> list[str]:
-    """The command that runs `studio` with these arguments once a device, on this machine."""
-    return [
-        sys.executable, "-m", "torch.distributed.run", "--standalone",
-        "--nproc_per_node", str(count), "-m", "studio", *arguments,
-    ]  # fmt: skip
+@contextlib.contextmanager
+def main_first(topic: str) -> Iterator[None]:
+    """The main process goes through the block first, the others wait at its door; alone: no wait.
+
+    When the main process fails inside, the others are ended by torchrun while they wait.
+    """
+    if not is_worker(os.environ):
+        yield
+        return
+    from torch.distributed import TCPStore
+
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    if is_main(os.environ):
+        yield
+        store.set(f"studio/{topic}", "done")
+        return
+    while not store.check([f"studio/{topic}"]):
+        time.sleep(0.05)  # and not in one long wait, where a signal would not be heard
+    yield
 
 
-def become(command: Sequence[str]) -> None:
-    """Replace this process, so that signals and the exit code stay those of the command."""
-    os.execv(command[0], list(command))
+def share_threads(environment: MutableMapping[str, str], count: int) -> None:
+    """Give each of `count` processes its part of the cores, unless threads were set."""
+    environment.setdefault("OMP_NUM_THREADS", str(max(cores() // count, 1)))
+
+
+def run_all(count: int, arguments: Sequence[str]) -> int:
+    """Run `studio` with these arguments once a device, by torchrun's launcher; return the exit code.
+
+    It is that of the process that failed first. A signal to this process reaches all of them.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # The processes say themselves what is wrong, in a sentence.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    share_threads(os.environ, count)
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=count, run_id=uuid.uuid4().hex, max_restarts=0,
+        rdzv_backend="c10d", rdzv_endpoint="localhost:0", shutdown_timeout=GRACE_S,
+    )  # fmt: skip
+    try:
+        elastic_launch(config, sys.executable)("-u", "-m", "studio", *arguments)
+    except ChildFailedError as error:
+        code = int(error.get_first_failure()[1].exitcode)
+        return code if code > 0 else 128 - code
+    except SignalException as error:
+        return INTERRUPTED if error.sigval == signal.SIGINT else StoppedError.exit_code
+    return 0

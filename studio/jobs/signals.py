@@ -15,12 +15,13 @@ class StopFlag:
     """Set by SIGTERM (stop and save, exit 14) or SIGINT (Ctrl-C: stop and save, exit 130).
 
     While the loop runs (`armed`), the first signal is only noted and the loop ends after its step;
-    before and after, and for a second Ctrl-C, it ends the command at once.
+    before and after, and for a second Ctrl-C, it ends the command at once. `saved` says what is kept then.
     """
 
     def __init__(self) -> None:
         self.armed = False
         self.signal = 0
+        self.saved = "before a step was taken, so nothing had to be saved"
         self._owner = os.getpid()
 
     def __bool__(self) -> bool:
@@ -43,8 +44,5 @@ class StopFlag:
         again = bool(self) and number == signal.SIGINT
         self.signal = number
         if not self.armed or again:
-            raise self.error(
-                "before a step was taken, so nothing had to be saved"
-                if not again
-                else "a second time, so the steps since the last checkpoint are lost"
-            )
+            lost = "a second time, so the steps since the last checkpoint are lost"
+            raise self.error(lost if again and self.armed else self.saved)

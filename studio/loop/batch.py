@@ -56,8 +56,7 @@ def flat_batch(ids: Sequence[Any], masks: Sequence[Any]) -> dict[str, torch.Tens
     """Documents end to end: input_ids, position_ids, labels of shape (1, T), boundaries (documents + 1,)."""
     documents = [torch.as_tensor(part, dtype=torch.long) for part in ids]
     labels = [
-        _labels(part, torch.as_tensor(mask, dtype=torch.bool))
-        for part, mask in zip(documents, masks, strict=True)
+        _labels(part, torch.as_tensor(mask, dtype=torch.bool)) for part, mask in zip(documents, masks, strict=True)
     ]
     sizes = torch.tensor([0, *(len(part) for part in documents)])
     return {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
+from transformers import PreTrainedModel
 
 from studio.loop.batch import Collator, Groups
 from studio.loop.parts import Parts
@@ -77,4 +78,5 @@ def _add_noise(trainer: StudioTrainer, alpha: float) -> None:
         noise = torch.empty_like(embedded_BTD).uniform_(-1, 1)
         return embedded_BTD + noise * size.to(embedded_BTD.dtype)
 
-    trainer.model.get_input_embeddings().register_forward_hook(noisy)
+    model = cast(PreTrainedModel, trainer.model)
+    model.get_input_embeddings().register_forward_hook(noisy)

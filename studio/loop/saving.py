@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studio.errors import DiskFullError
 from studio.loop.batch import NO_LOSS
 from studio.model import checkpoint
 from studio.model.staging import MANIFEST, seal
@@ -19,6 +21,30 @@ if TYPE_CHECKING:
     from transformers import TrainerState
 
 FINAL = ".tmp-final"
+
+
+@contextlib.contextmanager
+def full_disk_told(run: Path) -> Iterator[None]:
+    """Turn what the writers of weights raise on a full disk into DiskFullError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        # The writers in Rust and C++ have errors of their own, without the number.
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        foreign = any(mark in str(error) for mark in ("No space left", "PytorchStreamWriter", "unexpected pos"))
+        if not full and not foreign:
+            raise
+        shutil.rmtree(checkpoint.half_folder(run), ignore_errors=True)
+        shutil.rmtree(run / FINAL, ignore_errors=True)
+        newest = checkpoint.steps(run)[-1:]
+        kept = f"{newest[0][1].name} is whole" if newest else "no checkpoint was written yet"
+        free = shutil.disk_usage(run).free
+        raise DiskFullError(
+            f"the disk is full: weights could not be written to {run}, where {free / 2**20:,.0f} MiB are free "
+            f"now; {kept}. Free space or set --save_total_limit 1 in a new run; then give the same command."
+        ) from error
 
 
 class CheckpointWriter:
@@ -53,10 +79,12 @@ class CheckpointWriter:
             checkpoint.begin(self.run)
         accelerator.wait_for_everyone()
         try:
-            yield checkpoint.half_folder(self.run)
-            accelerator.wait_for_everyone()
+            with full_disk_told(self.run):
+                yield checkpoint.half_folder(self.run)
+                accelerator.wait_for_everyone()
+                if accelerator.is_main_process:
+                    checkpoint.complete(self.run, state.global_step)
             if accelerator.is_main_process:
-                checkpoint.complete(self.run, state.global_step)
                 checkpoint.prune(self.run, self.keep, best)
         finally:
             if accelerator.is_main_process:
@@ -71,9 +99,10 @@ class CheckpointWriter:
         """The trained weights at the root of the run, verified files first, their manifest last."""
         folder = self.run / FINAL
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        self.weights(model, folder)
-        seal(folder)
+        with full_disk_told(self.run):
+            folder.mkdir()
+            self.weights(model, folder)
+            seal(folder)
         entries = sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST)
         for entry in entries:
             entry.replace(self.run / entry.name)

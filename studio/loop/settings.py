@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from studio.arguments.upstream import upstream_fields
 from studio.errors import ArgumentError
+from studio.jobs.launch import is_worker
 from studio.model.hardware import Hardware, Precision
-from studio.recipe import Recipe, evaluates
+from studio.recipe import Recipe
 
 if TYPE_CHECKING:
     import transformers
@@ -25,16 +29,43 @@ def settings(
     values = {name: _plain(name, value) for name, value in recipe.flat().items() if name in known}
     values |= _decided(recipe, folder, hardware, precision, checkpointing)
     try:
-        return transformers.TrainingArguments(**values)
-    except (ValueError, TypeError, ImportError) as error:
+        made = transformers.TrainingArguments(**values)
+        _try_out(made)
+    except (ValueError, TypeError, ImportError, NotImplementedError, RuntimeError) as error:
         sentence = " ".join(str(error).split())
         raise ArgumentError([f"transformers does not take these training arguments: {sentence}"]) from None
+    return made
+
+
+def _try_out(made: transformers.TrainingArguments) -> None:
+    """Make the optimizer and the course of its rate for a model of one weight, which shows wrong settings."""
+    import torch
+    import transformers
+
+    tried = copy.copy(made)
+    if tried.optim_target_modules is not None:
+        tried.optim_target_modules = "all-linear"  # whether the model has the named ones is seen when it is loaded
+    with torch.random.fork_rng(devices=[]):
+        model: Any = torch.nn.Linear(1, 1)
+    kind, options = transformers.Trainer.get_optimizer_cls_and_kwargs(tried, model)
+    given = [options.pop(name) for name in ("params", "model", "optimizer_dict") if name in options]
+    optimizer = kind(given[-1] if given else model.parameters(), **options)
+    transformers.get_scheduler(
+        made.lr_scheduler_type,
+        optimizer,
+        num_warmup_steps=0,
+        num_training_steps=1,
+        scheduler_specific_kwargs=cast(dict[str, Any] | None, made.lr_scheduler_kwargs),
+    )
 
 
 def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, str | tuple) and not value and upstream_fields()[name]["optional"]:
+        return None
     if isinstance(value, tuple):
-        # A list of one name may be a word with a meaning of its own, such as all-linear.
-        return value[0] if name == "optim_target_modules" and len(value) == 1 else list(value)
+        # This one word has a meaning of its own; a list would be taken for names of modules.
+        whole = name == "optim_target_modules" and value in (("all-linear",), ("all_linear",))
+        return value[0] if whole else list(value)
     return value
 
 
@@ -42,7 +73,7 @@ def _decided(
     recipe: Recipe, folder: Path, hardware: Hardware, precision: Precision, checkpointing: bool
 ) -> dict[str, Any]:
     """What is not passed on as it was written."""
-    training = recipe.training
+    training, other = recipe.training, recipe.upstream.model_dump()
     metric = training.metric_for_best_model.removeprefix("eval_") or None
     best = training.load_best_model_at_end or training.save_strategy == "best"
     return {
@@ -53,9 +84,9 @@ def _decided(
         # Upstream's newer name for it; both set would be told as a conflict.
         "gradient_checkpointing": None,
         "activation_checkpointing": checkpointing,
-        "activation_checkpointing_kwargs": recipe.upstream.model_dump().get("gradient_checkpointing_kwargs"),
+        "activation_checkpointing_kwargs": other["gradient_checkpointing_kwargs"],
         "gradient_checkpointing_kwargs": None,
-        "do_eval": evaluates(recipe),
+        "do_eval": recipe.evaluates,
         "eval_steps": training.eval_steps or training.logging_steps,
         "metric_for_best_model": metric or ("loss" if best else None),
         "greater_is_better": metric == "accuracy" if metric or best else None,
@@ -68,6 +99,8 @@ def _decided(
         "logging_nan_inf_filter": False,
         "remove_unused_columns": False,
         "resume_from_checkpoint": None,
-        "dataloader_pin_memory": hardware.device == "cuda",
-        "disable_tqdm": not sys.stderr.isatty() or None,
+        "dataloader_pin_memory": other["dataloader_pin_memory"] and hardware.device == "cuda",
+        "disable_tqdm": not sys.stderr.isatty() if other["disable_tqdm"] is None else other["disable_tqdm"],
+        # Upstream asks for a process group as soon as a backend is named, also where one process trains.
+        "ddp_backend": other["ddp_backend"] if is_worker(os.environ) else None,
     }

@@ -18,7 +18,7 @@ PACKAGES = {"comet_ml": "comet_ml", "dvclive": "dvclive", "clearml": "clearml", 
 EVENTS = [name for name in dir(TrainerCallback) if name.startswith("on_")]
 
 
-class Guarded(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+class Guarded(TrainerCallback):
     """A tracker whose errors stay with it."""
 
     def __init__(self, tracker: Any, say: Callable[[str], None]) -> None:

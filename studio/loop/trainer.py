@@ -5,17 +5,20 @@ Letters of shapes: B rows, T tokens, L tokens that bear loss, V vocabulary.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
 from torch.nn.functional import cross_entropy
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_utils import EvalLoopOutput
 
-from studio.errors import DivergedError
+from studio.errors import DivergedError, ResumeError
 from studio.jobs.signals import StopFlag
 from studio.loop.attention import lengths
 from studio.loop.batch import NO_LOSS, Collator
@@ -25,7 +28,7 @@ LOOP_STATE = "loop_state.json"
 
 
 class _EvaluationStopped(Exception):
-    """A stop was asked for while evaluating."""
+    """A stop was asked for while evaluating in the course of training."""
 
 
 class StudioTrainer(transformers.Trainer):
@@ -95,12 +98,13 @@ class StudioTrainer(transformers.Trainer):
         if self.state.global_step == 0 and not self.tokens_seen and self.args.should_save:
             self.writer.first_batch(inputs)
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if not math.isfinite(value := loss.item()):
+        # Of several processes one may see it alone; the norm of the common gradient tells all of them.
+        if self.args.world_size == 1 and not math.isfinite(value := loss.item()):
             raise self._diverged("loss", value)
         return loss
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
         # With fp16 the scaler skips such a step and lowers its scale: that is no divergence.
         scaled = getattr(self.accelerator, "scaler", None) is not None
         if norm is not None and not scaled and not math.isfinite(value := float(norm)):
@@ -111,7 +115,7 @@ class StudioTrainer(transformers.Trainer):
         last = self.writer.newest()
         kept = f"the last good checkpoint is {last}" if last else "no checkpoint was written yet"
         return DivergedError(
-            f"training diverged at step {self.state.global_step + 1}: the {what} is {value} at learning rate "
+            f"training diverged after step {self.state.global_step}: the {what} is {value} at learning rate "
             f"{self._get_learning_rate():.3g}; {kept}. Lower --learning_rate, raise --warmup_steps or look "
             "at the rows of this step."
         )
@@ -144,7 +148,7 @@ class StudioTrainer(transformers.Trainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Loss, perplexity and accuracy over all labels of the held-out rows (not a mean of batches)."""
-        model = self._wrap_model(self.model, training=False)
+        model: Any = self._wrap_model(cast(torch.nn.Module, self.model), training=False)
         if len(self.accelerator._models) == 0:
             model = self.accelerator.prepare_model(model, evaluation_mode=True)
         was_training = model.training
@@ -152,12 +156,12 @@ class StudioTrainer(transformers.Trainer):
         sums = torch.zeros(4, dtype=torch.float64, device=self.args.device)
         try:
             for inputs in dataloader:
-                if self.stop:
+                if self.stop and self.is_in_train and self.args.world_size == 1:
                     raise _EvaluationStopped
                 with torch.no_grad(), self.accelerator.autocast():
                     total, count, right = self.loss_sum(model, self._prepare_inputs(inputs))
                 rows = max(len(inputs.get("cu_seq_lens_q", [0, 0])) - 1, len(inputs["input_ids"]))
-                sums += torch.tensor([float(total), count, right, rows], dtype=torch.float64)
+                sums += sums.new_tensor([float(total), count, right, rows])
                 self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         finally:
             model.train(was_training)
@@ -168,30 +172,50 @@ class StudioTrainer(transformers.Trainer):
             f"{metric_key_prefix}_perplexity": math.exp(min(loss, 700)),
             f"{metric_key_prefix}_accuracy": right / max(count, 1),
         }
-        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=int(rows))
+        # Nothing is kept but the sums.
+        nothing: Any = None
+        return EvalLoopOutput(nothing, None, metrics, int(rows))
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """Batches of the held-out rows, which may come from datasets of their own."""
-        training_collator = self.data_collator
-        self.data_collator = self.held_out_collator or training_collator
-        try:
-            return super().get_eval_dataloader(eval_dataset)
-        finally:
-            self.data_collator = training_collator
+        """This process's share of the held-out rows, each counted once.
 
-    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
-        return torch.utils.data.SequentialSampler(eval_dataset)
+        Upstream's loader would give several processes some rows twice to fill up their last batches.
+        """
+        groups: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        mine = range(self.args.process_index, len(groups), self.args.world_size)
+        return torch.utils.data.DataLoader(
+            torch.utils.data.Subset(groups, mine),
+            batch_size=self.args.eval_batch_size,
+            collate_fn=self.held_out_collator or self.data_collator,
+        )
 
     # -- saving and going on
 
-    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+    def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         try:
-            super()._maybe_log_save_evaluate(*args, **kwargs)
+            metrics: dict[str, float] = super()._evaluate(*args, **kwargs)
         except _EvaluationStopped:
-            self._save_checkpoint(self.model, None)
-            self.control.should_training_stop = True
+            self.control.should_evaluate = False
+            self.control.should_save = self.control.should_training_stop = True
+            return {}
+        return metrics
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        if not metrics:
+            return True  # stopped while evaluating: save_strategy best saves when this says yes
+        best = bool(super()._determine_best_metric(metrics, trial))
+        if best and self.args.load_best_model_at_end:
+            self.control.should_save = True  # the end must find these weights, also between two saves
+        return best
+
+    def refuse_broken_weights(self) -> None:
+        """Raise DivergedError for a weight that is not finite: it must not take a good one's place."""
+        for name, weight in cast(torch.nn.Module, self.model).named_parameters():
+            if weight.requires_grad and not bool(torch.isfinite(weight).all()):
+                raise self._diverged(f"weight {name}", math.nan)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.refuse_broken_weights()
         self.store_flos()
         with self.writer.checkpoint(self.state, self.accelerator) as folder:
             self.save_model(str(folder), _internal_call=True)
@@ -205,7 +229,8 @@ class StudioTrainer(transformers.Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Weights, tokenizer and template; upstream's pickled arguments are left out."""
-        self.writer.weights(self.accelerator.unwrap_model(self.model), Path(str(output_dir)), state_dict)
+        if self.args.should_save:
+            self.writer.weights(self.accelerator.unwrap_model(self.model), Path(str(output_dir)), state_dict)
 
     def _loop_state(self) -> dict[str, float]:
         """The sums behind the next point of the curve, so that a resumed curve is the same."""
@@ -215,6 +240,14 @@ class StudioTrainer(transformers.Trainer):
             "loss_total": self._total_loss_scalar,
             "tokens_seen": self.tokens_seen,
         }
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with _unreadable_told(checkpoint, f"{OPTIMIZER_NAME} or {SCHEDULER_NAME}"):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with _unreadable_told(checkpoint, "rng_state.pth"):
+            super()._load_rng_state(checkpoint)
 
     def restore_loop_state(self, checkpoint: Path) -> None:
         """Take up the sums that `_loop_state` wrote."""
@@ -226,6 +259,20 @@ class StudioTrainer(transformers.Trainer):
         self._globalstep_last_logged = state["last_point"]
         self._total_loss_scalar = state["loss_total"]
         self.tokens_seen = state["tokens_seen"]
+
+
+@contextlib.contextmanager
+def _unreadable_told(checkpoint: str | None, files: str) -> Iterator[None]:
+    """Turn what torch raises for a state file it does not trust, or cannot read, into ResumeError."""
+    try:
+        yield
+    # torch's own name for the error of a file that holds more than tensors and plain values
+    except (torch.serialization.pickle.UnpicklingError, EOFError, KeyError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).partition(". ")[0][:160]
+        raise ResumeError(
+            f"{checkpoint} cannot be gone on from: {files} is no plain state of tensors and numbers ({reason}). "
+            "Remove this checkpoint, so that the one before is used, or start anew."
+        ) from error
 
 
 def _document_lengths(inputs: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -40,7 +40,7 @@ def quiet(trainer: StudioTrainer) -> None:
         trainer.add_callback(Bar)
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+class Watch(TrainerCallback):
     """Writes `progress.jsonl`, speaks to the log, and ends the loop when asked to."""
 
     def __init__(
@@ -59,9 +59,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self.began_tokens = 0
         self.began_step = 0
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Take up where a checkpoint left, and start the clock."""
         assert self.trainer is not None
         if self.resume is not None:
@@ -70,19 +68,23 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
         self.began_tokens, self.began_step = self.trainer.tokens_seen, state.global_step
         self.stop.armed = True
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Log the last step; when asked to stop, log and save this one and end."""
         if state.global_step >= state.max_steps:
             control.should_log = True
-        if self.stop:
+        if self._asked_to_stop(args):
             control.should_log = control.should_save = control.should_training_stop = True
             control.should_evaluate = False
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def _asked_to_stop(self, args: TrainingArguments) -> bool:
+        """Whether any process was asked: all must stop after the same step, or they wait for ever."""
+        if args.world_size > 1:
+            asked = torch.tensor(self.stop.signal, device=args.device)
+            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
+            self.stop.signal = int(asked)
+        return bool(self.stop)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """End early when the last `patience` evaluations brought nothing better."""
         if self.patience and _evaluations_since_best(args, state) >= self.patience:
             self.say(f"stopping early: {self.patience} evaluations without a better one")
@@ -98,7 +100,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
     ) -> None:
         """One point of the curve."""
         values = dict(logs or {})
-        if self.progress is None or "train_runtime" in values:
+        if self.progress is None or "train_loss" in values:
             return
         elapsed_s = time.monotonic() - self.began_s
         steps = state.global_step - self.began_step
@@ -168,6 +170,4 @@ def describe(point: Point) -> str:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-    )
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -77,6 +77,8 @@ def clear_leftovers(run: Path) -> None:
     for path in run.glob(".t*"):
         if path.name.startswith((HALF, TRASH)):
             shutil.rmtree(path, ignore_errors=True)
+    for path in run.glob(".*.part"):
+        path.unlink()
 
 
 def verify(folder: Path) -> str:
@@ -102,19 +104,26 @@ def verify(folder: Path) -> str:
 def newest_good(run: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint a run can go on from, and a sentence for each that was passed over.
 
-    A damaged one is moved aside; one without optimizer state stays where it is.
+    Damaged ones are moved aside when there is a good one to go on from; without one all stay where
+    they are, so that the next start is refused too instead of beginning at zero. One without
+    optimizer state always stays.
     """
-    told = []
+    damaged: list[tuple[Path, str]] = []
+    told: list[str] = []
     for _, path in reversed(steps(run)):
         if wrong := verify(path):
-            aside = path.with_name(f".bad-{path.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-            path.rename(aside)
-            told.append(f"{path.name} cannot be used: {wrong}. It was moved aside to {aside.name}.")
-        elif not can_resume(path):
-            told.append(f"{path.name} was saved without the optimizer's state: a run cannot go on from it.")
+            damaged.append((path, f"{path.name} cannot be used: {wrong}."))
+        elif can_resume(path):
+            return path, [*told, *(_move_aside(*each) for each in damaged)]
         else:
-            return path, told
-    return None, told
+            told.append(f"{path.name} was saved without the optimizer's state: a run cannot go on from it.")
+    return None, [*told, *(sentence for _, sentence in damaged)]
+
+
+def _move_aside(path: Path, sentence: str) -> str:
+    aside = path.with_name(f".bad-{path.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    path.rename(aside)
+    return f"{sentence} It was moved aside to {aside.name}."
 
 
 def can_resume(folder: Path) -> bool:

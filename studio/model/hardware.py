@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import MutableMapping
 from dataclasses import dataclass
@@ -109,8 +110,8 @@ def precision_complaint(asked: TrainingArguments, hardware: Hardware) -> str | N
     return None
 
 
-def set_threads(environment: MutableMapping[str, str]) -> Choice:
-    """Choose OpenMP's threads and waiting for this process and its children, before torch loads.
+def before_torch(environment: MutableMapping[str, str]) -> Choice:
+    """Set what torch and its libraries read when they are imported; return the choice of threads.
 
     Waiting threads must sleep: with the default spinning, two busy processes on one machine slow
     each other down many times over.
@@ -121,4 +122,6 @@ def set_threads(environment: MutableMapping[str, str]) -> Choice:
         environment["OMP_NUM_THREADS"] = str(cores())
         choice = Choice("threads", str(cores()), "one for each core this process may use")
     environment.setdefault("OMP_WAIT_POLICY", "passive")
+    # It warns at import of a package that only its 4-bit kernels would use.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     return choice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,14 @@ def check_code(folder: Path, config: dict[str, Any], *, trust: bool) -> None:
         )
 
 
+def bars_only_on_terminals() -> None:
+    """Keep upstream's progress bars out of logs and pipes."""
+    from transformers.utils import logging
+
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+
+
 ATTENTION = {"disabled": "eager", "sdpa": "sdpa", "fa2": "flash_attention_2", "fa3": "flash_attention_3"}
 
 
@@ -96,6 +105,7 @@ def load_model(folder: Path, arguments: ModelArguments, dtype: torch.dtype) -> P
     """A causal language model with every weight in `dtype`. Raises ModelError."""
     from transformers import AutoModelForCausalLM
 
+    bars_only_on_terminals()
     config = read_config(folder)
     check_code(folder, config, trust=arguments.trust_remote_code)
     asked = ATTENTION.get(arguments.flash_attn)

@@ -111,9 +111,7 @@ def token_text(value: Any) -> str:
 def special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
     """The special tokens by name, as templates read them; names of the model's own among them."""
     named = {key: token_text(config.get(key)) for key in NAMED}
-    own = {
-        key: token_text(value) for key, value in config.items() if key.endswith("_token") and key not in NAMED
-    }
+    own = {key: token_text(value) for key, value in config.items() if key.endswith("_token") and key not in NAMED}
     extra = config.get("extra_special_tokens")
     if isinstance(extra, Mapping):
         own |= {key: token_text(value) for key, value in extra.items()}

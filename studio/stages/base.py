@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from studio.arguments.base import Arguments
-from studio.data.render import View
 from studio.recipe import STAGES, Recipe
 
 if TYPE_CHECKING:
+    from studio.data.render import View
     from studio.loop.parts import Parts
     from studio.loop.trainer import StudioTrainer
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from studio.data.render import View
 from studio.recipe import STAGES, Recipe
 from studio.stages.base import NoFields, Stage
 
 if TYPE_CHECKING:
+    from studio.data.render import View
     from studio.loop.parts import Parts
     from studio.loop.trainer import StudioTrainer
 
 
 def view(recipe: Recipe) -> View:
     """Rows are documents: loss on all of their tokens, long ones go on in further rows."""
+    from studio.data.render import View
+
     return View(cutoff_len=recipe.data.cutoff_len, documents=True)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from studio.arguments.base import Arguments, arg
-from studio.data.render import View
 from studio.recipe import STAGES, Recipe, rule
 from studio.stages.base import Stage
 
 if TYPE_CHECKING:
+    from studio.data.render import View
     from studio.loop.parts import Parts
     from studio.loop.trainer import StudioTrainer
 
@@ -27,6 +27,8 @@ class SftArguments(Arguments):
 def view(recipe: Recipe) -> View:
     """Rows are conversations: loss on the answers."""
     own = cast(SftArguments, recipe.own)
+    from studio.data.render import View
+
     return View(recipe.data.cutoff_len, own.train_on_prompt, own.mask_history)
 
 
