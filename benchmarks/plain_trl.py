@@ -51,9 +51,7 @@ def main() -> None:
         processing_class=AutoTokenizer.from_pretrained(asked["model"]),
         args=config,
         train_dataset=rows,
-        peft_config=LoraConfig(
-            r=asked["lora_rank"], lora_alpha=asked["lora_alpha"], target_modules="all-linear"
-        ),
+        peft_config=LoraConfig(r=asked["lora_rank"], lora_alpha=asked["lora_alpha"], target_modules="all-linear"),
     )
     trainer.train()
     lines = [json.dumps(point) for point in trainer.state.log_history if "loss" in point]
