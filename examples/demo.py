@@ -49,7 +49,8 @@ def main() -> int:
     points = [json.loads(line) for line in (ROOT / RUN / "progress.jsonl").read_text().splitlines()]
     print(f"\nQuestion:  {QUESTION}\nbefore:    {before}\nafter:     {after}\n")
     print(f"loss       {points[0]['loss']:.3f} → {points[-1]['loss']:.3f} in {points[-1]['step']} steps")
-    print(f"speed      {points[-1]['tokens_per_s']:,.0f} tokens/s")
+    each_s = points[-1]["elapsed_s"] / points[-1]["step"]
+    print(f"speed      {points[-1]['tokens_per_s']:,.0f} tokens/s, {each_s:.1f} s a step")
     for name, seconds in took.items():
         print(f"{name:<22}{seconds:6.1f} s")
     print(f"{'all':<22}{sum(took.values()):6.1f} s\n\nThe run is in {RUN}, the merged model in {MERGED}.")
@@ -66,7 +67,7 @@ def ask(model: str) -> list[str]:
 
 def step(took: dict[str, float], name: str, *words: str, shown: bool = True) -> str:
     """Run one command in the repository, show it, take its time, and return what it printed."""
-    plain = shlex.join(words[1:] if shown else ["python", *words]).replace("studio ", "studio ", 1)
+    plain = shlex.join(words[1:] if shown else ["python", *words])
     print(f"\n$ {plain}", flush=True)
     began = time.monotonic()
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
