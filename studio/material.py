@@ -18,7 +18,7 @@ from studio.data.tokenise import example_of
 from studio.errors import DatasetError, ModelError
 from studio.model.adapter import open_adapter
 from studio.model.hardware import cores
-from studio.model.load import check_code, find_model, read_config
+from studio.model.load import check_code, check_type, find_model, read_config
 from studio.model.templates import Template, choose_template
 from studio.model.tokenizer import LightTokenizer, check_against_transformers, open_tokenizer
 from studio.model.weights import Tensor, tensors
@@ -90,6 +90,7 @@ def gather(recipe: Recipe, place: Workspace, view: View, say: Callable[[str], No
         rows, held_rows = split(rows, recipe.data.val_size, recipe.training.seed)
     texts = sample_texts((train or held_out)[0], tokenizer, template, view, place)
     check_against_transformers(tokenizer, texts, documents=view.documents)
+    check_type(folder, config)
     return Material(
         folder,
         adapters,

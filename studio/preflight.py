@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import shutil
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from studio.data.pack import pack
 from studio.data.rows import Rows
 from studio.errors import ArgumentError, DiskFullError
 from studio.estimate import Figure
-from studio.loop.trackers import missing_packages
 from studio.material import Material
 from studio.model.hardware import Choice, Hardware, Precision, precision_complaint
 from studio.recipe import Recipe
@@ -198,7 +198,7 @@ def _rules(plan: Plan, recipe: Recipe, material: Material, hardware: Hardware) -
         _positions(recipe, material),
         *(
             f"--report_to {name}: its package is not installed. Install it, or leave the tracker out."
-            for name in missing_packages(training.report_to)
+            for name in _missing(training.report_to)
         ),
     ]
     plan.complaints += [complaint for complaint in complaints if complaint]
@@ -208,6 +208,16 @@ def _rules(plan: Plan, recipe: Recipe, material: Material, hardware: Hardware) -
             f"warning: --warmup_steps {warmup:g} is as long as the whole run of {plan.steps} steps, so the learning "
             "rate never reaches its height. Lower it, or write a share such as 0.1."
         )
+
+
+def _missing(trackers: Sequence[str]) -> list[str]:
+    """Trackers whose package is not installed."""
+    packages = {"tensorboard": ("tensorboard", "tensorboardX")}
+
+    def installed(name: str) -> bool:
+        return any(importlib.util.find_spec(package) is not None for package in packages.get(name, (name,)))
+
+    return [name for name in trackers if name not in ("none", "all") and not installed(name)]
 
 
 def _positions(recipe: Recipe, material: Material) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from transformers.integrations import get_reporting_integration_callbacks
 if TYPE_CHECKING:
     from studio.loop.trainer import StudioTrainer
 
-PACKAGES = {"comet_ml": "comet_ml", "dvclive": "dvclive", "clearml": "clearml", "codecarbon": "codecarbon"}
 EVENTS = [name for name in dir(TrainerCallback) if name.startswith("on_")]
 
 
@@ -61,13 +59,3 @@ def prepare_trackers(names: Sequence[str], folder: Path) -> list[str]:
         os.environ.setdefault("WANDB_DIR", str(folder))
         told.append("wandb: no WANDB_API_KEY in the environment, so its records stay in the run's folder")
     return told
-
-
-def missing_packages(names: Sequence[str]) -> list[str]:
-    """Trackers whose package is not installed."""
-    return [name for name in names if name not in ("none", "all") and not _installed(name)]
-
-
-def _installed(name: str) -> bool:
-    packages = {"tensorboard": ("tensorboard", "tensorboardX")}.get(name, (PACKAGES.get(name, name),))
-    return any(importlib.util.find_spec(package) is not None for package in packages)

@@ -46,6 +46,8 @@ class StudioTrainer(transformers.Trainer):
         self.writer, self.stop, self.optimizer_groups = writer, stop, optimizer_groups
         self.held_out_collator = held_out_collator
         self.tokens_seen = 0
+        # An evaluation that a stop put off; the resumed run begins with it.
+        self.evaluation_due = False
         # For each token of the batch in work, how long its document is.
         self.document_lengths: torch.Tensor | None = None
         super().__init__(**kwargs)
@@ -187,6 +189,8 @@ class StudioTrainer(transformers.Trainer):
             torch.utils.data.Subset(groups, mine),
             batch_size=self.args.eval_batch_size,
             collate_fn=self.held_out_collator or self.data_collator,
+            # Its own, so that measuring draws nothing from the random numbers of the training.
+            generator=torch.Generator(),
         )
 
     # -- saving and going on
@@ -196,6 +200,7 @@ class StudioTrainer(transformers.Trainer):
             metrics: dict[str, float] = super()._evaluate(*args, **kwargs)
         except _EvaluationStopped:
             self.control.should_evaluate = False
+            self.evaluation_due = True
             self.control.should_save = self.control.should_training_stop = True
             return {}
         return metrics
@@ -239,6 +244,7 @@ class StudioTrainer(transformers.Trainer):
             "last_point": self._globalstep_last_logged,
             "loss_total": self._total_loss_scalar,
             "tokens_seen": self.tokens_seen,
+            "evaluation_due": self.evaluation_due,
         }
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -250,15 +256,18 @@ class StudioTrainer(transformers.Trainer):
             super()._load_rng_state(checkpoint)
 
     def restore_loop_state(self, checkpoint: Path) -> None:
-        """Take up the sums that `_loop_state` wrote."""
+        """Take up the sums that `_loop_state` wrote, and do the evaluation that was put off."""
         path = checkpoint / LOOP_STATE
-        if self.args.world_size > 1 or not path.is_file():
+        if not path.is_file():
             return
         state = json.loads(path.read_text())
-        self._tr_loss += state["loss_since_last_point"]
-        self._globalstep_last_logged = state["last_point"]
-        self._total_loss_scalar = state["loss_total"]
-        self.tokens_seen = state["tokens_seen"]
+        if self.args.world_size == 1:
+            self._tr_loss += state["loss_since_last_point"]
+            self._globalstep_last_logged = state["last_point"]
+            self._total_loss_scalar = state["loss_total"]
+            self.tokens_seen = state["tokens_seen"]
+        if state.get("evaluation_due"):
+            self._determine_best_metric(self._evaluate(None, None), None)
 
 
 @contextlib.contextmanager

@@ -74,15 +74,32 @@ class Watch(TrainerCallback):
             control.should_log = True
         if self._asked_to_stop(args):
             control.should_log = control.should_save = control.should_training_stop = True
+            self._put_off_evaluation(control)
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """After a stop nothing more is due but a save that knows of the evaluation put off."""
+        if self.stop and control.should_training_stop:
+            control.should_log = control.should_save = False
+            if float(state.epoch or 0).is_integer() and control.should_evaluate:
+                control.should_save = True
+                self._put_off_evaluation(control)
             control.should_evaluate = False
+
+    def _put_off_evaluation(self, control: TrainerControl) -> None:
+        assert self.trainer is not None
+        self.trainer.evaluation_due |= control.should_evaluate
+        control.should_evaluate = False
 
     def _asked_to_stop(self, args: TrainingArguments) -> bool:
         """Whether any process was asked: all must stop after the same step, or they wait for ever."""
-        if args.world_size > 1:
-            asked = torch.tensor(self.stop.signal, device=args.device)
-            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
-            self.stop.signal = int(asked)
-        return bool(self.stop)
+        if args.world_size == 1:
+            return bool(self.stop)
+        asked = torch.tensor(self.stop.signal, device=args.device)
+        torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
+        agreed = int(asked)
+        if agreed:  # else one that came while waiting for the others stays noted, for the next step
+            self.stop.signal = agreed
+        return bool(agreed)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """End early when the last `patience` evaluations brought nothing better."""

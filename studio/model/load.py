@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+HUB_ANSWER_S = 10
+
 
 def find_model(name: str, place: Workspace, *, revision: str = "main", cache_dir: str = "") -> Path:
     """The folder of a model: a local one, else a snapshot from the hub.
@@ -33,8 +35,23 @@ def find_model(name: str, place: Workspace, *, revision: str = "main", cache_dir
         return path
     local = name.startswith((".", "/", "~")) or name.count("/") != 1
     if local or place.path(name.split("/")[0]).is_dir():
-        raise ModelError(f"no model folder {name!r} in {place.root}.{_nearby(path)}")
-    return _from_hub(name, revision, place.path(cache_dir) if cache_dir else None)
+        raise ModelError(f"no model folder {name!r} in {place.root}.{_inside(name, place) or _nearby(path)}")
+    return _from_hub(name, revision, place.path(cache_dir) if cache_dir else None, _other_case(name, place))
+
+
+def _inside(name: str, place: Workspace) -> str:
+    """' Did you mean …?' for a folder of models/ or saves/ that was named without it."""
+    for room in (place.models, place.saves):
+        if (room / name).is_dir():
+            return f" Did you mean {room.name}/{name}?"
+    return ""
+
+
+def _other_case(name: str, place: Workspace) -> str:
+    """' Did you mean …?' when only upper and lower case keep `x/y` from being a folder here."""
+    first, rest = name.split("/")
+    near = [entry.name for entry in place.root.iterdir() if entry.name.casefold() == first.casefold()]
+    return f" Did you mean {near[0]}/{rest}? Upper and lower case count." if near else ""
 
 
 def _nearby(path: Path) -> str:
@@ -51,17 +68,31 @@ def _nearby(path: Path) -> str:
     return " Check the path."
 
 
-def _from_hub(name: str, revision: str, cache: Path | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+def _from_hub(name: str, revision: str, cache: Path | None, hint: str) -> Path:
+    """A snapshot from the hub, or from its cache when the hub does not answer. Raises ModelError."""
+    import httpx2
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
     patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "tokenizer*"]
+    reason = ""
     try:
-        return Path(snapshot_download(name, revision=revision, cache_dir=cache, allow_patterns=patterns))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:160]
+        # The download below asks the hub without a limit of time, and behind a firewall nobody ever answers.
+        HfApi().model_info(name, revision=revision, timeout=HUB_ANSWER_S)
+    except OfflineModeIsEnabled:
+        reason = "HF_HUB_OFFLINE is set, and it is not in the cache"
+    except (httpx2.HTTPError, HFValidationError, OSError) as error:
+        reason = " ".join(str(error).split())[:160] or f"no answer within {HUB_ANSWER_S} s"
+    try:
+        return Path(
+            snapshot_download(
+                name, revision=revision, cache_dir=cache, allow_patterns=patterns, local_files_only=bool(reason)
+            )
+        )
+    except (httpx2.HTTPError, HFValidationError, OSError) as error:
         raise ModelError(
-            f"{name!r} is no folder here and could not be fetched from the hub ({reason}). "
+            f"{name!r} is no folder here and could not be fetched from the hub "
+            f"({reason or ' '.join(str(error).split())[:160]}).{hint} "
             "Put the model's folder under models/ and name it as models/<name>."
         ) from None
 
@@ -88,6 +119,22 @@ def check_code(folder: Path, config: dict[str, Any], *, trust: bool) -> None:
             f"{folder.name} runs Python code of its own ({code}), which may do anything with this "
             "machine. Read it; then start with --trust_remote_code True."
         )
+
+
+def check_type(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse a model that transformers has no class for, before a run is started with it."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kind = config.get("model_type")
+    if "auto_map" in config or kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return
+    known = "which continues no text" if kind in CONFIG_MAPPING_NAMES else "which this transformers does not know"
+    found = f"it names {kind!r}, {known}" if kind else "it names none"
+    raise ModelError(
+        f"{folder / 'config.json'} must name the model_type of a causal language model; {found}. "
+        "Choose another model, or install a transformers that knows it."
+    )
 
 
 def bars_only_on_terminals() -> None:

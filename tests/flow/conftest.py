@@ -137,6 +137,8 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
             out, err = folder / "out", folder / "err"
             root = place.root if isinstance(place, Workspace) else place
             request = {"words": words, "cwd": str(root), "out": str(out), "err": str(err)}
+            at = more.pop("at", ())
+            request |= {"at": [at] if at and isinstance(at[0], str) else at}
             request |= {"environment": more.pop("environment", {}), **more}
             zygote.stdin.write(json.dumps(request) + "\n")
             zygote.stdin.flush()
@@ -169,6 +171,12 @@ def look() -> Callable[[Path], Look]:
 def place(make_workspace: Callable[[Path], Workspace], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace that the tests of a file share; each has output folders of its own."""
     return make_workspace(tmp_path_factory.mktemp("flow") / "workspace")
+
+
+@pytest.fixture(scope="session")
+def small() -> dict[str, str]:
+    """What every run of these tests says unless it says otherwise."""
+    return SMALL
 
 
 @pytest.fixture(scope="session")

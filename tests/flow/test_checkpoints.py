@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,42 +86,42 @@ def test_a_stop_is_heard_at_any_time(place: Workspace, train: Any, kinds: Any, l
     assert look(place.path(folder)).weights() == unbroken("full").weights()
 
 
-def test_a_stop_while_evaluating_saves_and_ends(place: Workspace, train: Any, kinds: Any, look: Any):
-    values = {**kinds["epochs"], "val_size": 5, "per_device_eval_batch_size": 1, "max_steps": 6, "num_train_epochs": 3}
-    # The first forward passes without gradients are those that try the attention.
-    calls = [place.path(f"saves/evaluating_{n}") for n in (5, 6, 9, 14)]
-    for folder, call in zip(calls, (5, 6, 9, 14), strict=True):
-        stopped = train(place, str(folder), at=("evaluate", call, TERM), **values)
-        assert stopped.code in (0, 14), stopped.err
+@pytest.mark.parametrize("strategy", ["steps", "epoch"])
+def test_a_stop_loses_no_evaluation_and_not_the_best_model(place: Workspace, train: Any, look: Any, strategy: str):
+    values = {
+        "val_size": 5, "per_device_eval_batch_size": 1, "max_samples": 17, "max_steps": 9, "lora_dropout": 0.2,
+        "eval_strategy": strategy, "save_strategy": strategy, "eval_steps": 3, "save_steps": 3, "logging_steps": 1,
+        "load_best_model_at_end": "True", "learning_rate": 0.1,
+    }  # fmt: skip
+    assert train(place, f"saves/best_{strategy}", **values).code == 0
+    whole = look(place.path(f"saves/best_{strategy}"))
+    # In a step before an evaluation, in steps between, and in the evaluations themselves; the first
+    # forward passes without gradients are those that try the attention.
+    moments = [("backward", 3), ("backward", 5), ("evaluate", 4), ("evaluate", 6), ("evaluate", 11)]
+    for number, moment in enumerate(moments):
+        folder = f"saves/best_{strategy}_{number}"
+        stopped = train(place, folder, at=(*moment, TERM), **values)
+        assert stopped.code == 14, stopped.err
         assert "Traceback" not in stopped.err
-        if stopped.code == 14:
-            done = train(place, str(folder), **values)
-            assert done.code == 0, done.err
-    assert len({look(folder).weights() for folder in calls}) == 1
+        done = train(place, folder, **values)
+        assert done.code == 0, done.err
+        run = look(place.path(folder))
+        assert run.weights() == whole.weights(), moment
+        assert run.measured == whole.measured, moment
 
 
-def test_a_second_interrupt_ends_at_once(place: Workspace, train: Any, look: Any, tmp_path: Path):
-    import os
-    import subprocess
-    import sys
-    import time
-
-    words = "--model_name_or_path models/tiny-chat --dataset tiny_sft --use_cpu True --output_dir saves/twice"
-    run = subprocess.Popen(
-        [sys.executable, "-m", "studio", "train", *words.split(), "--max_steps", "100000", "--save_steps", "10000"],
-        cwd=place.root, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )  # fmt: skip
-    curve = place.path("saves/twice/progress.jsonl")
-    for _ in range(600):
-        if curve.exists() and curve.stat().st_size:
-            break
-        time.sleep(0.1)
-    run.send_signal(signal.SIGINT)
-    run.send_signal(signal.SIGINT)
-    _, err = run.communicate(timeout=60)
-    assert run.returncode == 130, err
-    assert "Traceback" not in err and "stopped on request" in err
+def test_a_second_interrupt_ends_at_once_and_loses_only_the_newest_steps(
+    place: Workspace, train: Any, kinds: Any, look: Any, unbroken: Any
+):
+    # The first comes in step 3; the second while the state of that step is written.
+    twice = [("backward", 3, INTERRUPT), ("save", 4, INTERRUPT)]
+    stopped = train(place, "saves/twice", at=twice, **kinds["full"])
+    assert stopped.code == 130, stopped.err
+    assert "a second time, so the steps since the last checkpoint are lost" in stopped.err
+    run = look(place.path("saves/twice"))
+    assert run.checkpoints == ["checkpoint-2"]
+    assert train(place, "saves/twice", **kinds["full"]).code == 0
+    assert run.weights() == unbroken("full").weights()
 
 
 # -- storms

@@ -273,29 +273,3 @@ def test_the_export_renders_the_chat_that_was_trained(place: Workspace, rows: Ro
     row = json.loads(place.path("data/tiny_sft.json").read_text())[0]
     talk = [{"role": "user", "content": row["instruction"]}, {"role": "assistant", "content": row["output"]}]
     assert tokenizer.apply_chat_template(talk, return_dict=False) == rows[0]["input_ids"]
-
-
-# -- several processes
-
-
-def test_two_processes_learn_what_one_does_with_a_batch_twice_as_large(place: Workspace, train: Any, look: Any):
-    two = train(
-        place, "saves/two_processes", per_device_train_batch_size=2, val_size=5, eval_strategy="steps", eval_steps=3,
-        environment={"NPROC_PER_NODE": "2"}, **{**PLAIN, "save_strategy": "steps"},
-    )  # fmt: skip
-    assert two.code == 0, two.err
-    one = train(place, "saves/one_process", val_size=5, eval_strategy="steps", eval_steps=3, **PLAIN)
-    assert one.code == 0, one.err
-    left, right = look(place.path("saves/two_processes")), look(place.path("saves/one_process"))
-    assert [step for step, _ in left.curve] == [step for step, _ in right.curve]
-    assert [loss for _, loss in left.curve] == pytest.approx([loss for _, loss in right.curve], abs=1e-5)
-    close(load_file(left.folder / "model.safetensors"), load_file(right.folder / "model.safetensors"), 1e-5)
-    scores = [run.json("run.json")["results"] for run in (left, right)]
-    for name in ("eval_loss", "eval_accuracy", "eval_perplexity"):
-        assert scores[0][name] == pytest.approx(scores[1][name], rel=1e-5)
-
-
-def test_several_processes_end_with_the_code_of_the_one_that_failed(place: Workspace, train: Any):
-    done = train(place, "saves/failing", dataset="tiny_sft,absent", environment={"NPROC_PER_NODE": "2"})
-    assert done.code == 10
-    assert "absent" in done.err and "Traceback" not in done.err and done.err.count("'absent'") == 1

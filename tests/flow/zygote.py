@@ -17,6 +17,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,10 @@ def _child(request: dict[str, Any]) -> None:
         disk = request.get("disk")
         if disk:
             mount(Path(disk["folder"]), disk["bytes"])
-        if at := request.get("at"):
-            event, call, what = at
-            deeds = {"leave": lambda: fill(Path(disk["folder"]), **what), "memory": lambda: starve(**what)}
-            arm(event, call, what if isinstance(what, int) else deeds[next(iter(what))])
+        for event, call, what in request.get("at", ()):
+            if isinstance(what, dict):
+                what = partial(starve, **what) if "memory" in what else partial(fill, Path(disk["folder"]), **what)
+            arm(event, call, what)
         from studio.__main__ import main as command
 
         code = command(request["words"])
