@@ -24,6 +24,9 @@ studio VERB --help tells a verb's arguments. Everywhere:
   --traceback       show where in the code an error was raised
 """
 
+# What the system says of a path that a person chose badly.
+UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
+
 Verb = Callable[[list[str], str], int]
 
 
@@ -49,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
+        if error.errno in UNUSABLE and error.filename:
+            text = f"{error.filename} cannot be used: {error.strerror}. Choose another place, or change its rights."
+            return _tell(StudioError(text), shows_trace)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         place = f" while writing {error.filename}" if error.filename else ""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studio.errors import ArgumentError
 from studio.jobs.folder import Run
 from studio.jobs.launch import is_main
 from studio.jobs.log import Log
@@ -40,6 +41,10 @@ def learner(
     whole = recipe.method.finetuning_type == "full"
     model = load_model(material.folder, recipe.model, torch.float32 if whole else dtype)
     name, reason = choose_attention(model, recipe.model.flash_attn)
+    if name == "padded" and recipe.packing:
+        why = "" if recipe.data.packing else " (stage pt packs where nothing else is asked)"
+        raise ArgumentError([f"--packing True{why}: this model lets rows of one sequence see each other. "
+                             "Use --packing False."])  # fmt: skip
     model = adapt(model, recipe.method, material.adapters)
     if arguments.activation_checkpointing and recipe.method.finetuning_type == "lora":
         model.enable_input_require_grads()
@@ -51,17 +56,12 @@ def parts_of(
     arguments: transformers.TrainingArguments, run: Run, stop: StopFlag, say: Log,
 ) -> Parts:  # fmt: skip
     """Everything a stage's trainer is built from."""
-    from studio.errors import ArgumentError
     from studio.loop.saving import CheckpointWriter
     from studio.loop.trackers import prepare_trackers
     from studio.loop.watch import Watch
 
     model, attention = learned
     padded = attention.value == "padded"
-    if padded and recipe.packing:
-        raise ArgumentError(
-            ["--packing True: this model lets rows of one sequence see each other. Use --packing False."]
-        )
     for sentence in prepare_trackers(recipe.training.report_to, run.folder):
         say(sentence)
 

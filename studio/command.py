@@ -32,6 +32,7 @@ from studio.recipe import (
 )
 from studio.registry import did_you_mean
 from studio.settings_file import read_settings
+from studio.workspace import resolve
 
 FILE_ENDINGS = (".yaml", ".yml", ".json")
 UNSET = ("none", "null", "")
@@ -118,7 +119,7 @@ def read_raw(words: Sequence[str], known: Mapping[str, Argument] | None) -> dict
     rest = list(words)
     from_file: dict[str, Any] = {}
     if rest and rest[0].lower().endswith(FILE_ENDINGS) and not rest[0].startswith("-"):
-        from_file = read_settings(Path(rest.pop(0)))
+        from_file = read_settings(resolve(Path.cwd(), rest.pop(0)))
     pairs: list[tuple[str, str]] = []
     while rest and not rest[0].startswith("-") and "=" in rest[0]:
         name, _, text = rest.pop(0).partition("=")

@@ -18,7 +18,7 @@ from studio.data.tokenise import example_of
 from studio.errors import DatasetError, ModelError
 from studio.model.adapter import open_adapter
 from studio.model.hardware import cores
-from studio.model.load import check_code, check_type, find_model, read_config
+from studio.model.load import check_code, check_type, find_adapters, find_model, read_config
 from studio.model.templates import Template, choose_template
 from studio.model.tokenizer import LightTokenizer, check_against_transformers, open_tokenizer
 from studio.model.weights import Tensor, tensors
@@ -124,7 +124,7 @@ def find_weights(recipe: Recipe, place: Workspace) -> tuple[Path, tuple[Path, ..
             f"{arguments.model_name_or_path!r} is an adapter, not a model. Write --model_name_or_path {base} "
             f"--adapter_name_or_path {arguments.model_name_or_path}."
         )
-    adapters = tuple(find_model(name, place) for name in arguments.adapter_name_or_path)
+    adapters = tuple(find_adapters(arguments.adapter_name_or_path, place))
     for adapter in adapters:
         open_adapter(adapter)
     return folder, adapters

@@ -94,11 +94,13 @@ def _trainer(
 ) -> StudioTrainer:  # fmt: skip
     """Load, adapt and wire: everything heavy happens here."""
     from studio.loop.settings import settings
+    from studio.model.adapt import told
 
     arguments = settings(recipe, run.folder, hardware, precision, checkpointing=ready.checkpointing)
     learned = learner(recipe, material, precision, arguments)
-    _, attention = learned
+    model, attention = learned
     say(str(attention))
+    say(told(model))
     if is_main(os.environ):
         run.write(
             decisions=[choice.__dict__ for choice in (*ready.choices, attention)],

@@ -22,6 +22,7 @@ from studio.workspace import Workspace
 __all__ = ["Catalog", "DatasetEntry", "kind_of", "read_catalog"]
 
 FILE = "dataset_info.json"
+EXAMPLE = '{"my_data": {"file_name": "rows.json"}}'
 _SHOWN = 20
 
 
@@ -101,6 +102,8 @@ def read_catalog(place: Workspace, dataset_dir: str = "data") -> Catalog:
 
 def _read(origin: Path, base: Path) -> dict[str, _Found]:
     """The entries of one registry, unchecked."""
+    if origin.stat().st_size == 0:
+        raise DatasetError(f"{origin} is empty. Write {{}} into it, or entries such as {EXAMPLE}.")
     check_head(origin)
     data = origin.read_bytes()
     try:
@@ -113,13 +116,15 @@ def _read(origin: Path, base: Path) -> dict[str, _Found]:
     except json.JSONDecodeError as error:
         cause, at = likely_cause(error)
         line, column = place(text, at)
+        if text.lstrip()[:1] == '"' and error.msg.startswith("Extra data"):
+            cause = f"the outer braces are missing; the whole must read {EXAMPLE}"
         raise DatasetError(f"{origin}: line {line}, column {column}: {cause}.") from None
     except RecursionError:
         raise DatasetError(f"{origin}: {TOO_DEEP}.") from None
     if members is None:
         raise DatasetError(
-            f'{origin} must be an object that leads from names to entries, {{"my_data": '
-            '{"file_name": "rows.json"}}; it holds something else. Write it so.'
+            f"{origin} must be an object that leads from names to entries, {EXAMPLE}; it holds something else. "
+            "Write it so."
         )
     found: dict[str, _Found] = {}
     first: dict[str, int] = {}

@@ -25,9 +25,7 @@ BOLD, RED, OFF = "\033[1m", "\033[31m", "\033[0m"
 
 # What could move the cursor, change colours or turn the direction of the text: control characters,
 # invisible and bidirectional marks, separators of lines, and halves of surrogate pairs.
-UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
-)
+UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -149,16 +147,10 @@ def statistics(views: Sequence[RowView]) -> list[str]:
     said = [
         f"rows shown: {len(views)}, refused: {sum(bool(view.refused) for view in views)}",
         f"{tokens:,} tokens, {learned:,} of them bear loss"
-        + (
-            f" ({learned / tokens:.0%}), longest row {max(len(each.input_ids) for each in all_of):,}"
-            if tokens
-            else ""
-        ),
+        + (f" ({learned / tokens:.0%}), longest row {max(len(each.input_ids) for each in all_of):,}" if tokens else ""),
     ]
     if split := sum(len(view.renderings) > 1 for view in views):
-        said.append(
-            f"{split} rows become several: the template shows an answer differently once it is history"
-        )
+        said.append(f"{split} rows become several: the template shows an answer differently once it is history")
     if cut := sum(each.truncated for each in all_of):
         said.append(f"{cut} truncated at cutoff_len")
     if masked := sum(not any(each.loss_mask[1:]) for each in all_of):
@@ -179,15 +171,11 @@ def as_text(views: Sequence[RowView], *, colour: bool) -> str:
             lines += [_paint(f"refused: {visible(view.refused)}", RED, colour), ""]
             continue
         for message in view.example.messages:
-            lines.append(
-                f"  {_paint(visible(str(message['role'])), BOLD, colour)}: {visible(str(message['content']))}"
-            )
+            lines.append(f"  {_paint(visible(str(message['role'])), BOLD, colour)}: {visible(str(message['content']))}")
         for number, (each, tokens) in enumerate(zip(view.renderings, view.tokens, strict=True), start=1):
             several = f"{number} of {len(view.renderings)}, " if len(view.renderings) > 1 else ""
             cut = ", truncated" if each.truncated else ""
-            lines.append(
-                f"  [{several}{len(each.input_ids):,} tokens, {sum(each.loss_mask):,} bear loss{cut}]"
-            )
+            lines.append(f"  [{several}{len(each.input_ids):,} tokens, {sum(each.loss_mask):,} bear loss{cut}]")
             lines.append(_marked(tokens, each.loss_mask, colour))
         lines.append("")
     return "\n".join([*lines, *statistics(views)])

@@ -129,8 +129,7 @@ class Report:
         long = self.lengths
         said.append(
             f"length of a row in tokens: mean {long.mean:.0f}, median {long.p50:,}, "
-            f"95 % up to {long.p95:,}, longest {long.max:,}"
-            + (" (rows from the cache)" if self.cached else "")
+            f"95 % up to {long.p95:,}, longest {long.max:,}" + (" (rows from the cache)" if self.cached else "")
         )
         said += [f"refused {count:,} times: {reason}" for reason, count in self.reasons.items()]
         return said + [f"refused: {each}" for each in self.refused[:SHOWN]]
@@ -158,8 +157,7 @@ class Report:
         else:
             head = f"every row must be usable; refused: {total.refused:,} of {total.rows:,}."
             remedy = (
-                "Mend these rows in the data file, or leave up to max_bad_rows of them out with "
-                "--skip_bad_rows True."
+                "Mend these rows in the data file, or leave up to max_bad_rows of them out with --skip_bad_rows True."
             )
         lines = [head, *(f"  {each}" for each in self.refused[:SHOWN])]
         if total.refused > SHOWN:

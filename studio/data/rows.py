@@ -40,9 +40,7 @@ class Rows:
     bear loss), `dataset` (index into `names`), `row` (raw row number from 1), `truncated`.
     """
 
-    def __init__(
-        self, table: datasets.Dataset, names: tuple[str, ...], lengths: np.ndarray[Any, Any]
-    ) -> None:
+    def __init__(self, table: datasets.Dataset, names: tuple[str, ...], lengths: np.ndarray[Any, Any]) -> None:
         self.table, self.names, self.lengths = table, names, lengths
 
     @classmethod
@@ -132,9 +130,7 @@ def _key(plan: Plan, hashes: Mapping[str, str]) -> str:
     )
 
 
-def _make(
-    folder: Path, plan: Plan, stamps: Mapping[Path, Stamp], place: Workspace, progress: Tell | None
-) -> Report:
+def _make(folder: Path, plan: Plan, stamps: Mapping[Path, Stamp], place: Workspace, progress: Tell | None) -> Report:
     """Render all rows into `folder`, which appears when they are complete."""
     try:
         with staged(folder) as beside:

@@ -132,6 +132,12 @@ def inspect(recipe: Recipe, folder: Path, place: Workspace) -> dict[str, Any] | 
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise StudioError(f"--output_dir {folder} must be a folder; {path} is a file. Choose another name.")
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise StudioError(
+            f"--output_dir {folder} cannot be written: this user may not write in {there}. "
+            "Choose another folder, or change its rights."
+        )
     if not folder.is_dir() or not _holds_something(folder):
         return None
     if recipe.training.overwrite_output_dir:
@@ -157,7 +163,8 @@ def _refuse_to_move(recipe: Recipe, folder: Path, place: Workspace) -> None:
     asked = (recipe.model.model_name_or_path, recipe.model.tokenizer_name_or_path, recipe.data.dataset_dir,
              *recipe.model.adapter_name_or_path, recipe.training.resume_from_checkpoint)  # fmt: skip
     real = folder.resolve()
-    for path in (place.root, *(place.path(name) for name in asked if name)):
+    rooms = (place.root, place.data, place.models, place.saves)
+    for path in (*rooms, *(place.path(name) for name in asked if name)):
         if real == path.resolve() or (path.exists() and real in path.resolve().parents):
             raise StudioError(
                 f"--overwrite_output_dir True would move {folder} aside, but the command needs "

@@ -37,12 +37,12 @@ def adapt(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Pa
 
 
 def _lora(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Path]) -> Any:
-    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft import LoraConfig, get_peft_model
 
     for folder in adapters[:-1]:
-        model = PeftModel.from_pretrained(model, folder).merge_and_unload()
+        model = _with_adapter(model, folder).merge_and_unload()
     if adapters:
-        return PeftModel.from_pretrained(model, adapters[-1], is_trainable=True)
+        return _with_adapter(model, adapters[-1], is_trainable=True)
     names = [name for name, _ in model.named_modules()]
     check_modules("additional_target", method.additional_target, names)
     config = LoraConfig(
@@ -57,7 +57,45 @@ def _lora(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Pa
         # A tied embedding that is trained whole must stay one weight with the head.
         ensure_weight_tying=bool(method.additional_target) and _is_tied(model),
     )
-    return get_peft_model(model, config)
+    try:
+        return get_peft_model(model, config)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"--finetuning_type lora: peft must be able to adapt the chosen layers; it refuses: {reason} "
+            "Name others with --lora_target, or use --finetuning_type full."
+        ) from error
+
+
+def _with_adapter(model: PreTrainedModel, folder: Path, *, is_trainable: bool = False) -> Any:
+    """The model with a saved adapter on it. Raises ModelError when the two do not fit."""
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
+    except (ValueError, RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"the adapter {folder} must have been trained on this model; it does not fit: {reason} "
+            "Name the base it was trained on."
+        ) from error
+
+
+def told(learner: torch.nn.Module) -> str:
+    """How many weights learn, where, and which experts an adapter cannot reach, as a sentence."""
+    text = f"{trainable_weights(learner):,} weights learn"
+    config = getattr(learner, "peft_config", None)
+    if not config:
+        return text
+    targets = sorted({str(name).rpartition(".")[2] for name in config["default"].target_modules})
+    text += f", in adapters on {', '.join(targets)}"
+    # Experts are one tensor for all of them, not layers, and peft puts its adapters on layers.
+    left = {
+        name.rpartition(".")[2]: weight.numel()
+        for name, weight in learner.named_parameters()
+        if weight.ndim == 3 and ".experts." in name and not weight.requires_grad
+    }
+    return text + (f"; warning: the experts ({', '.join(sorted(left))}) stay as they are" if left else "")
 
 
 def _is_tied(model: PreTrainedModel) -> bool:

@@ -62,6 +62,16 @@ def open_adapter(folder: Path) -> Adapter:
     return Adapter(folder, config, tensors_in(folder / ADAPTER), _detour(kind, config, folder))
 
 
+def started_from(folder: Path) -> list[str]:
+    """The adapters a run began with, as its record names them: all but the last went into its base."""
+    run = folder.parent if folder.name.startswith("checkpoint-") else folder
+    try:
+        named = json.loads((run / "run.json").read_text(encoding="utf-8"))["recipe"]["adapter_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return str(named).split(",")
+
+
 def _detour(kind: str, config: Mapping[str, Any], folder: Path) -> str:
     if kind not in ("LORA", "TRAINABLE_TOKENS"):
         return f"it is of the kind {kind}"

@@ -14,7 +14,7 @@ from studio.arguments.generation import GenerationArguments
 from studio.errors import ModelError
 from studio.model.adapter import CONFIG, open_adapter
 from studio.model.fit import steps
-from studio.model.load import bars_only_on_terminals, read_config
+from studio.model.load import keep_upstream_quiet, read_config
 from studio.model.templates import Message, Template
 from studio.model.tokenizer import LightTokenizer, open_tokenizer
 from studio.model.weights import tensors
@@ -160,7 +160,7 @@ def _base_of(folder: Path) -> Path:
 def _model(root: Path, adapter: Path | None) -> Any:
     from transformers import AutoModelForCausalLM
 
-    bars_only_on_terminals()
+    keep_upstream_quiet()
     stored = tensors(root)
     if adapter is not None:
         opened = open_adapter(adapter)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 import sys
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.arguments.model import ModelArguments
 from studio.errors import ModelError
+from studio.model.adapter import started_from
 from studio.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -37,6 +40,23 @@ def find_model(name: str, place: Workspace, *, revision: str = "main", cache_dir
     if local or place.path(name.split("/")[0]).is_dir():
         raise ModelError(f"no model folder {name!r} in {place.root}.{_inside(name, place) or _nearby(path)}")
     return _from_hub(name, revision, place.path(cache_dir) if cache_dir else None, _other_case(name, place))
+
+
+def find_adapters(names: Iterable[str], place: Workspace) -> list[Path]:
+    """Folders of adapters in the order they apply, each after those its run merged into the base first.
+
+    Raises ModelError when one of them is not there.
+    """
+    return _with_earlier(names, place, frozenset())
+
+
+def _with_earlier(names: Iterable[str], place: Workspace, seen: frozenset[Path]) -> list[Path]:
+    found: list[Path] = []
+    for name in names:
+        folder = find_model(name, place)
+        before = [] if folder in seen else _with_earlier(started_from(folder), place, seen | {folder})[:-1]
+        found += [path for path in (*before, folder) if path not in found]
+    return found
 
 
 def _inside(name: str, place: Workspace) -> str:
@@ -137,9 +157,11 @@ def check_type(folder: Path, config: dict[str, Any]) -> None:
     )
 
 
-def bars_only_on_terminals() -> None:
-    """Keep upstream's progress bars out of logs and pipes."""
+def keep_upstream_quiet() -> None:
+    """Keep upstream's progress bars out of logs and pipes, and what peft is to mend from everybody."""
     from transformers.utils import logging
+
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
@@ -152,7 +174,7 @@ def load_model(folder: Path, arguments: ModelArguments, dtype: torch.dtype) -> P
     """A causal language model with every weight in `dtype`. Raises ModelError."""
     from transformers import AutoModelForCausalLM
 
-    bars_only_on_terminals()
+    keep_upstream_quiet()
     config = read_config(folder)
     check_code(folder, config, trust=arguments.trust_remote_code)
     asked = ATTENTION.get(arguments.flash_attn)

@@ -99,12 +99,20 @@ class Template:
             self._refuse(f"reads something that the row lacks: {error}")
         except jinja2.TemplateError as error:
             self._refuse(f"refuses it: {error}")
-        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        except (
+            TypeError,
+            ValueError,
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+            RecursionError,
+            MemoryError,
+        ) as error:
             self._refuse(f"fails on it with {type(error).__name__}: {error}")
 
     def _refuse(self, what: str) -> Never:
         raise RowError(
-            f"the chat template {self.name!r} must be able to show the row; it {what}. "
+            f"the chat template {self.name!r} must be able to show the row; it {what.rstrip('.')}. "
             "Correct the row, or choose another template."
         )
 
@@ -210,7 +218,7 @@ def _template(name: str, source: str, origin: str) -> Template:
     except jinja2.TemplateSyntaxError as error:
         raise ModelError(
             f"a chat template must be valid Jinja; {origin} ({name}) is not, at line {error.lineno}: "
-            f"{error.message}. Correct that line, or choose another template."
+            f"{(error.message or '').rstrip('.')}. Correct that line, or choose another template."
         ) from None
     return Template(name, source, origin, marked)
 

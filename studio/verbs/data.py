@@ -55,6 +55,9 @@ def _list(words: list[str], place: Workspace) -> int:
         except DatasetError as error:
             state = f"cannot be used: {error}"
         print(f"{name}: {state}")
+    if not catalog.names:
+        looked = f"{place.dataset_info} and {place.path(recipe.data.dataset_dir) / place.dataset_info.name}"
+        sys.stderr.write(f"no dataset is registered: {looked} have no entry. Write one into either.\n")
     for note in catalog.notes:
         sys.stderr.write(note + "\n")
     return 0

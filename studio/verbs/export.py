@@ -13,7 +13,7 @@ from studio.arguments.template import TemplateArguments
 from studio.command import help_text, read_set
 from studio.errors import ArgumentError, ModelError
 from studio.model.adapter import open_adapter
-from studio.model.load import check_code, find_model, read_config
+from studio.model.load import check_code, find_adapters, find_model, read_config
 from studio.recipe import ArgumentSet, groups_of
 from studio.workspace import Workspace
 
@@ -61,13 +61,13 @@ def run(words: list[str], workspace: str) -> int:
 def find_parts(asked: ModelArguments, place: Workspace) -> tuple[Path, list[Path]]:
     """The base model and the adapters on it; a run folder with an adapter knows its base."""
     named = find_model(asked.model_name_or_path, place, revision=asked.model_revision, cache_dir=asked.cache_dir)
-    adapters = [find_model(name, place) for name in asked.adapter_name_or_path]
+    adapters = list(asked.adapter_name_or_path)
     if (named / "adapter_config.json").is_file():
         base = open_adapter(named).config.get("base_model_name_or_path")
         if not base:
             raise ModelError(f"the adapter {named} does not say its base. Name it with --model_name_or_path.")
-        return find_model(str(base), place), [named, *adapters]
-    return named, adapters
+        return find_model(str(base), place), find_adapters([asked.model_name_or_path, *adapters], place)
+    return named, find_adapters(adapters, place)
 
 
 def _template(asked: str, trained: Path, place: Workspace) -> str:

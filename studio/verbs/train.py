@@ -7,6 +7,7 @@ import os
 import sys
 
 from studio.command import help_text, read_recipe, to_argv
+from studio.errors import StudioError
 from studio.jobs import launch
 from studio.jobs.signals import StopFlag
 from studio.recipe import arguments_of
@@ -64,7 +65,12 @@ def _plan(recipe: object, place: Workspace, notes: list[str], as_json: bool) -> 
 
     for note in notes:
         say(note)
-    ready, material = plan(recipe, place, say)
+    try:
+        ready, material = plan(recipe, place, say)
+    except StudioError as error:
+        if as_json:
+            print(json.dumps({"ok": False, "complaints": str(error).splitlines()}, ensure_ascii=False, indent=2))
+        raise
     if as_json:
         print(json.dumps(ready.as_json(material), ensure_ascii=False, indent=2))
     else:

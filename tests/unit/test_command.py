@@ -298,3 +298,10 @@ def test_a_command_that_cannot_be_read_ends_with_its_code_and_a_sentence(
     assert shown.out == ""
     assert shown.err.strip()
     assert "Traceback" not in shown.err
+
+
+def test_a_settings_file_outside_the_allowed_roots_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.yaml").write_text("lora_rank: 4\n")
+    monkeypatch.setenv("STUDIO_ROOTS", str(tmp_path / "inside"))
+    with pytest.raises(StudioError, match="outside the folders"):
+        read_recipe([str(tmp_path / "run.yaml"), *BASE])

@@ -159,3 +159,12 @@ def test_a_hundred_thousand_entries_are_read_quickly(place: Workspace) -> None:
     catalog = register(place, json.dumps(many))
     assert catalog["set_99999"].file_name == "x.json"
     assert catalog.names[0] == "set_0"
+
+
+def test_a_registry_pasted_without_its_outer_braces_says_so(place: Workspace) -> None:
+    said = complaint_of(place, '  "a": {"file_name": "x.json"},\n  "b": {"file_name": "y.json"}\n')
+    assert "line 1, column 6" in said and "the outer braces are missing" in said
+
+
+def test_an_empty_registry_says_what_to_write(place: Workspace) -> None:
+    assert "dataset_info.json is empty. Write {}" in complaint_of(place, "")

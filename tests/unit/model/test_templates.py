@@ -122,3 +122,10 @@ def test_a_row_that_the_template_cannot_show_is_told_with_the_templates_words(
         template.render(TALK, special={})
     with pytest.raises(RowError, match="fails on it with TypeError"):
         template.render(TALK[:1], special={})
+
+
+def test_a_template_that_asks_for_too_much_memory_refuses_the_row(chat: LightTokenizer, tmp_path: Path) -> None:
+    (tmp_path / "big.jinja").write_text("{{ 'x' * 99999999999999 }}{{ messages }}")
+    template, _ = choose_template("big.jinja", chat, Workspace(tmp_path))
+    with pytest.raises(RowError, match="MemoryError"):
+        template.render(TALK, special=chat.special)

@@ -1,0 +1,45 @@
+"""What learns, told as it is; and adapters that cannot be put on, refused in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import GPT2LMHeadModel, MambaConfig, MambaForCausalLM, MixtralConfig, MixtralForCausalLM
+
+from studio.arguments.method import MethodArguments
+from studio.errors import ModelError
+from studio.model.adapt import adapt, told
+from tests.unit.model.tiny import gpt2, qwen
+
+
+def test_the_sentence_names_the_layers_and_the_experts_that_stay() -> None:
+    config = MixtralConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, num_local_experts=2,
+    )  # fmt: skip
+    said = told(adapt(MixtralForCausalLM(config), MethodArguments(), ()))
+    assert "adapters on k_proj, o_proj, q_proj, v_proj" in said
+    assert "the experts (down_proj, gate_up_proj) stay as they are" in said
+
+
+def test_a_plain_model_has_no_experts_to_warn_of(tmp_path: Path) -> None:
+    model = GPT2LMHeadModel.from_pretrained(gpt2(tmp_path))
+    assert "warning" not in told(adapt(model, MethodArguments(), ()))
+
+
+def test_layers_that_peft_refuses_are_a_sentence() -> None:
+    config = MambaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, state_size=4, use_mambapy=False)
+    with pytest.raises(ModelError, match="--lora_target, or use --finetuning_type full"):
+        adapt(MambaForCausalLM(config), MethodArguments(), ())
+
+
+def test_an_adapter_of_another_model_is_a_sentence(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    other = AutoModelForCausalLM.from_pretrained(qwen(tmp_path / "qwen"))
+    get_peft_model(other, LoraConfig(target_modules=["q_proj"])).save_pretrained(tmp_path / "adapter")
+    model = GPT2LMHeadModel.from_pretrained(gpt2(tmp_path / "gpt2"))
+    with pytest.raises(ModelError, match="must have been trained on this model"):
+        adapt(model, MethodArguments(), [tmp_path / "adapter"])

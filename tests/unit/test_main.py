@@ -1,0 +1,28 @@
+"""The command from outside: what the system or a bad input says comes as a sentence, and as JSON when asked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+WORDS = ("train", "--model_name_or_path", "models/tiny", "--dataset", "tiny_sft", "--output_dir")
+
+
+def test_a_plan_as_json_tells_even_a_refusal_as_json(studio: Command) -> None:
+    done = studio(*WORDS, "saves/x", "--dataset_dir", "nowhere", "--plan", "--json")
+    assert done.returncode == 10
+    told = json.loads(done.stdout)
+    assert told["ok"] is False and "nowhere is none" in told["complaints"][0]
+
+
+def test_a_path_the_system_refuses_is_a_sentence(studio: Command) -> None:
+    done = studio(*WORDS, "saves/" + "y" * 300)
+    assert done.returncode == 10
+    assert "cannot be used: File name too long. Choose another place" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_empty_registry_is_told_by_the_list(studio: Command) -> None:
+    assert "no dataset is registered" in studio("data", "list", "--workspace", "models").stderr
