@@ -96,21 +96,23 @@ def to_text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def read_recipe(words: Sequence[str]) -> tuple[Recipe, list[str]]:
+def read_recipe(words: Sequence[str], root: Path | None = None) -> tuple[Recipe, list[str]]:
     """The recipe that a training command's arguments say, and notes for the user.
+
+    A settings file lies in the workspace `root`, or where the command is typed.
 
     Raises UsageError when the words are no flags and values, ArgumentError with all other complaints.
     """
-    return make_recipe(read_raw(words, None))
+    return make_recipe(read_raw(words, None, root))
 
 
-def read_set(kind: type[Set], words: Sequence[str]) -> tuple[Set, list[str]]:
+def read_set(kind: type[Set], words: Sequence[str], root: Path | None = None) -> tuple[Set, list[str]]:
     """The arguments of another verb, and notes for the user. Raises ArgumentError with all complaints."""
     known = {**arguments_of("sft"), **arguments_in(groups_of(kind))}
-    return make_set(kind, read_raw(words, known))
+    return make_set(kind, read_raw(words, known, root))
 
 
-def read_raw(words: Sequence[str], known: Mapping[str, Argument] | None) -> dict[str, Any]:
+def read_raw(words: Sequence[str], known: Mapping[str, Argument] | None, root: Path | None = None) -> dict[str, Any]:
     """Raw values by flat name, from an optional file, `key=value` words and flags.
 
     `known` are the arguments of the verb; None means those of a training command, whose stage is
@@ -119,7 +121,9 @@ def read_raw(words: Sequence[str], known: Mapping[str, Argument] | None) -> dict
     rest = list(words)
     from_file: dict[str, Any] = {}
     if rest and rest[0].lower().endswith(FILE_ENDINGS) and not rest[0].startswith("-"):
-        from_file = read_settings(resolve(Path.cwd(), rest.pop(0)))
+        name = rest.pop(0)
+        places = [resolve(folder, name) for folder in (root, Path.cwd()) if folder is not None]
+        from_file = read_settings(next((path for path in places if path.exists()), places[0]))
     pairs: list[tuple[str, str]] = []
     while rest and not rest[0].startswith("-") and "=" in rest[0]:
         name, _, text = rest.pop(0).partition("=")

@@ -19,8 +19,8 @@ from studio.model.hardware import Hardware, Precision
 from studio.model.weights import Tensor
 from studio.registry import did_you_mean
 
-NOT_ADAPTED = re.compile(r"(^|\.)(embed_tokens|wte|wpe|lm_head|embed_out|embed_in|word_embeddings|shared)\.")
-CONV1D = ("gpt2",)
+# Embeddings and heads get no adapter, and peft finds no layers in experts, which are one tensor for all.
+NOT_ADAPTED = re.compile(r"\.([^.]*embed[^.]*|wte|wpe|lm_head|shared|experts)\.")
 
 
 @dataclass(frozen=True)
@@ -83,16 +83,18 @@ def memory(
     learning: int,
     config: Mapping[str, Any],
     precision: Precision,
-    tokens: int,
-    labels: int,
+    batch: tuple[int, int],
     *,
     full: bool,
     checkpointing: bool,
+    program_bytes: int,
 ) -> Figure:
     """Bytes at the highest: weights, gradients, AdamW's two moments, activations, logits.
 
-    `tokens` and `labels` are those of one micro-batch.
+    `batch` are the tokens and the labels of one micro-batch; `program_bytes` is what the libraries take of
+    the same memory.
     """
+    tokens, labels = batch
     total = sum(tensor.count for tensor in weights.values())
     stored = 4 if precision == "fp32" else 2
     frozen = 0 if full else total * stored
@@ -105,9 +107,9 @@ def memory(
     kept_per_layer = hidden + kept * 2 / max(layers, 1) if checkpointing else kept
     activations = tokens * layers * kept_per_layer * width
     logits = labels * vocabulary * (width + 8)
-    value = frozen + learned + activations + logits
+    value = frozen + learned + activations + logits + program_bytes
     basis = (
-        f"weights {gib(frozen + (learning * 4 if full else 0))}, gradients and AdamW "
+        f"the program {gib(program_bytes)}, weights {gib(frozen + (learning * 4 if full else 0))}, gradients and AdamW "
         f"{gib(learning * 12)}, activations of {tokens:,} tokens {gib(activations)}, logits of {labels:,} "
         f"targets {gib(logits)}"
     )

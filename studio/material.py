@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +63,9 @@ def gather(recipe: Recipe, place: Workspace, view: View, say: Callable[[str], No
     found = tensors(folder)
     tokenizer, template, told = tokenizer_of(recipe, folder, place)
     check_sizes(tokenizer, config, folder)
+    notes += [*told, *_foreign_tokenizer(tokenizer, folder, place)]
+    train, held_out, told = find_entries(recipe, place)
     notes += told
-    catalog = read_catalog(place, recipe.data.dataset_dir)
-    notes += catalog.notes
-    train = [catalog[name] for name in recipe.data.dataset]
-    held_out = [catalog[name] for name in recipe.data.eval_dataset]
     workers, told = _workers(recipe.data.preprocessing_num_workers)
     notes += told
 
@@ -92,24 +91,28 @@ def gather(recipe: Recipe, place: Workspace, view: View, say: Callable[[str], No
     check_against_transformers(tokenizer, texts, documents=view.documents)
     check_type(folder, config)
     return Material(
-        folder,
-        adapters,
-        config,
-        found,
-        tokenizer,
-        template,
-        rows,
-        report,
-        held_rows,
-        held_report,
-        tuple(notes),
-    )
+        folder, adapters, config, found, tokenizer, template,
+        rows, report, held_rows, held_report, tuple(notes),
+    )  # fmt: skip
 
 
 def _counter(what: str, done: int, _total: int | None) -> None:
     """A line on the terminal that counts rows as they are rendered, and is wiped at the end."""
     sys.stderr.write(f"\r\033[K{what}: {done:,} rows\r")
     sys.stderr.flush()
+
+
+def find_entries(recipe: Recipe, place: Workspace) -> tuple[list[DatasetEntry], list[DatasetEntry], list[str]]:
+    """The datasets to train on and those to evaluate on, and what to tell about them."""
+    catalog = read_catalog(place, recipe.data.dataset_dir)
+    train = [catalog[name] for name in recipe.data.dataset]
+    held_out = [catalog[name] for name in recipe.data.eval_dataset]
+    twice = [
+        f"--dataset {name}: stands {count} times, so its rows are seen {count} times in each epoch"
+        for name, count in Counter(recipe.data.dataset).items()
+        if count > 1
+    ]
+    return train, held_out, [*catalog.notes, *twice]
 
 
 def find_weights(recipe: Recipe, place: Workspace) -> tuple[Path, tuple[Path, ...]]:
@@ -135,6 +138,20 @@ def tokenizer_of(recipe: Recipe, folder: Path, place: Workspace) -> tuple[LightT
     asked = recipe.model.tokenizer_name_or_path
     tokenizer = open_tokenizer(find_tokenizer(asked, place) if asked else folder, place.cache)
     return tokenizer, *choose_template(recipe.template.template, tokenizer, place)
+
+
+def _foreign_tokenizer(tokenizer: LightTokenizer, folder: Path, place: Workspace) -> list[str]:
+    """A warning when the ids of another tokenizer mean other tokens than those the model learned."""
+    if tokenizer.folder == folder or not any(folder.glob("tokenizer*")):
+        return []
+    own, other = open_tokenizer(folder, place.cache).fast.get_vocab(), tokenizer.fast.get_vocab()
+    moved = sum(own.get(token) != number for token, number in other.items())
+    if not moved:
+        return []
+    return [
+        f"warning: {moved:,} of the {len(other):,} tokens in {place.shown(tokenizer.folder)} have another id than in "
+        "the model's own tokenizer, so the model must learn them anew"
+    ]
 
 
 def find_tokenizer(asked: str, place: Workspace) -> Path:

@@ -19,6 +19,9 @@ from studio.material import Material
 from studio.model.hardware import Choice, Hardware, Precision, precision_complaint
 from studio.recipe import Recipe
 
+# What Python and the libraries take before any weight: of the machine's memory, or of the device's.
+PROGRAM_BYTES = {"cpu": 700 << 20, "cuda": 500 << 20}
+
 
 @dataclass
 class Plan:
@@ -138,8 +141,9 @@ def _costs(
 
     def needed(checkpointing: bool) -> Figure:
         return estimate.memory(
-            weights, learning, material.config, precision, tokens, round(tokens * share),
+            weights, learning, material.config, precision, (tokens, round(tokens * share)),
             full=full, checkpointing=checkpointing,
+            program_bytes=PROGRAM_BYTES[hardware.device],
         )  # fmt: skip
 
     plan.choices.append(_checkpointing(recipe, needed(False), hardware))

@@ -38,8 +38,8 @@ def run(words: list[str], workspace: str) -> int:
         print(HEAD)
         print(help_text("chat", arguments_in(groups_of(ChatSet)).values()))
         return 0
-    asked, notes = read_set(ChatSet, words)
     place = Workspace.find(workspace)
+    asked, notes = read_set(ChatSet, words, place.root)
     if not asked.model.model_name_or_path or not asked.chat.prompt:
         raise ArgumentError(["studio chat needs --model_name_or_path and --prompt; see --help."])
     base, adapters = find_parts(asked.model, place)

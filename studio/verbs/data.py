@@ -85,6 +85,8 @@ def _preview(words: list[str], place: Workspace) -> int:
         asked.count,
         _progress,
     )
+    if not views:
+        raise DatasetError(f"--start {asked.start}: {entry.name} has fewer rows. Choose a smaller number.")
     if as_data:
         print(json.dumps(as_json(views), ensure_ascii=False))
         return 0

@@ -38,8 +38,8 @@ def run(words: list[str], workspace: str) -> int:
         print(HEAD)
         print(help_text("export", arguments_in(groups_of(ExportSet)).values()))
         return 0
-    asked, notes = read_set(ExportSet, words)
     place = Workspace.find(workspace)
+    asked, notes = read_set(ExportSet, words, place.root)
     if not asked.model.model_name_or_path or not asked.export.export_dir:
         raise ArgumentError(["studio export needs --model_name_or_path and --export_dir; see --help."])
     for note in notes:

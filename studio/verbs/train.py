@@ -34,8 +34,8 @@ def run(words: list[str], workspace: str) -> int:
         return 0
     plans, as_json = "--plan" in words, "--json" in words
     words = [word for word in words if word not in ("--plan", "--json")]
-    recipe, notes = read_recipe(words)
     place = Workspace.find(workspace)
+    recipe, notes = read_recipe(words, place.root)
     if plans:
         return _plan(recipe, place, notes, as_json)
     count = launch.processes(os.environ, use_cpu=recipe.training.use_cpu)

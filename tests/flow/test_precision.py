@@ -104,3 +104,22 @@ def test_the_sizes_are_those_of_the_text_part_of_a_model(tmp_path: Path):
     check_sizes(Small(), {"text_config": {"vocab_size": 100}}, tmp_path)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="has 100 tokens"):
         check_sizes(Small(), {"text_config": {"vocab_size": 99}}, tmp_path)  # type: ignore[arg-type]
+
+
+def test_a_tokenizer_whose_ids_mean_other_tokens_is_warned_of(place: Workspace, train: Any):
+    other = place.path("models/reordered")
+    shutil.copytree(place.path("models/tiny-chat"), other)
+    facts = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = facts["model"]["vocab"]
+    first, second = sorted(vocabulary, key=vocabulary.get)[40:42]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    (other / "tokenizer.json").write_text(json.dumps(facts))
+    told = train(place, "saves/reordered", "--plan", tokenizer_name_or_path="models/reordered")
+    assert "2 of the" in told.err and "have another id" in told.err
+    same = train(place, "saves/same", "--plan", tokenizer_name_or_path="models/tiny-chat")
+    assert "have another id" not in same.err
+
+
+def test_a_dataset_that_stands_twice_is_told(place: Workspace, train: Any):
+    told = train(place, "saves/twice", "--plan", dataset="tiny_sft,tiny_sft")
+    assert "stands 2 times" in told.err

@@ -305,3 +305,15 @@ def test_a_settings_file_outside_the_allowed_roots_is_refused(tmp_path: Path, mo
     monkeypatch.setenv("STUDIO_ROOTS", str(tmp_path / "inside"))
     with pytest.raises(StudioError, match="outside the folders"):
         read_recipe([str(tmp_path / "run.yaml"), *BASE])
+
+
+def test_a_settings_file_is_looked_for_in_the_workspace_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, rank in (("workspace", 4), ("shell", 16)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "run.yaml").write_text(f"lora_rank: {rank}\n")
+    (tmp_path / "shell" / "own.yaml").write_text("lora_rank: 32\n")
+    monkeypatch.chdir(tmp_path / "shell")
+    root = tmp_path / "workspace"
+    assert read_recipe(["run.yaml", *BASE], root)[0].method.lora_rank == 4
+    assert read_recipe(["own.yaml", *BASE], root)[0].method.lora_rank == 32
+    assert read_recipe(["run.yaml", *BASE])[0].method.lora_rank == 16
