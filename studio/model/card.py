@@ -33,7 +33,8 @@ def run_card(record: Mapping[str, Any], method: str) -> str:
     """The card of a run's own folder, from its run.json."""
     settings, base = _flat(record["recipe"]), str(record.get("parents", ["its base"])[0])
     rows = [f"| {key} | {_cell(settings[key])} |" for key in TOLD if settings.get(key)]
-    numbers = [f"| {key} | {_cell(value)} |" for key, value in record.get("results", {}).items()]
+    results = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in record.get("results", {}).items()}
+    numbers = [f"| {key} | {_cell(value)} |" for key, value in results.items()]
     library = "peft" if method == "lora" else "transformers"
     front = [
         "---",
