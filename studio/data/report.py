@@ -94,11 +94,6 @@ class Report:
         return self.total.kept
 
     @property
-    def refused_count(self) -> int:
-        """Raw rows that cannot be used; the first 100 of them stand in `refused`."""
-        return self.total.refused
-
-    @property
     def truncated(self) -> int:
         """Kept rows that were cut at cutoff_len."""
         return self.total.truncated

@@ -151,14 +151,13 @@ def _kept_report(folder: Path) -> Report | None:
     """The report of a kept result; a result that is not whole is removed and gives None."""
     if not folder.exists():
         return None
-    try:
+    # Whatever is amiss with it, a kept result can be made again.
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         sizes = {each["name"]: each["size"] for each in listed}
         if all((folder / name).stat().st_size == sizes[name] for name in (ROWS, REPORT)):
             plain = json.loads((folder / REPORT).read_text(encoding="utf-8"))
             return Report.from_json(plain, cached=True)
-    except (OSError, ValueError, LookupError, TypeError):
-        pass
     shutil.rmtree(folder, ignore_errors=True)
     return None
 

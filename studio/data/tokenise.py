@@ -69,7 +69,7 @@ def tokenise(plan: Plan, shown: Callable[[Path], str], out: Path, progress: Tell
     """
     refused = RefusedRows()
     every: dict[str, Counts] = {}
-    with RowWriter(out, plan.view.cutoff_len) as writer:
+    with RowWriter(out) as writer:
         for index, entry in enumerate(plan.entries):
             counts = every.setdefault(entry.name, Counts())
             for file, chunk in chunks(entry, plan):
@@ -141,11 +141,10 @@ def render_chunk(chunk: Sequence[Raw], plan: Plan) -> list[list[Rendered] | RowE
 class RowWriter:
     """Rows into an Arrow stream, a batch a flush; keeps the length of each row that was written."""
 
-    def __init__(self, path: Path, cutoff_len: int) -> None:
+    def __init__(self, path: Path) -> None:
         import pyarrow as pa
 
         self.lengths = array("q")
-        self._cutoff_len = cutoff_len
         self._schema = pa.schema(
             {
                 "input_ids": pa.list_(pa.int32()),

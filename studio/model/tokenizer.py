@@ -77,11 +77,6 @@ class LightTokenizer:
         """The padding token, or empty. It may be the end token: mask by length, never by id."""
         return self.special.get("pad_token", "")
 
-    @property
-    def unk_token(self) -> str:
-        """The token for the unknown, or empty."""
-        return self.special.get("unk_token", "")
-
     @cached_property
     def eos_id(self) -> int:
         """The id of the end token."""

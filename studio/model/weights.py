@@ -69,11 +69,6 @@ def tensors(folder: Path) -> dict[str, Tensor]:
     raise ModelError(_no_weights(folder))
 
 
-def total_bytes(found: Iterable[Tensor]) -> int:
-    """How many bytes the tensors take as stored."""
-    return sum(tensor.nbytes for tensor in found)
-
-
 def main_dtype(found: Iterable[Tensor]) -> str:
     """The floating-point dtype most of the numbers are stored in, or '' without any."""
     counts: dict[str, int] = {}

@@ -87,7 +87,7 @@ def test_no_row_with_a_target_says_why_with_counts():
 
 def test_totals_add_up_over_datasets():
     report = Report(cutoff_len=8, datasets={"a": Counts(rows=2, tokens=5), "b": Counts(rows=3, refused=1)})
-    assert (report.rows, report.tokens, report.refused_count) == (5, 5, 1)
+    assert (report.rows, report.tokens, report.total.refused) == (5, 5, 1)
 
 
 def test_a_report_comes_back_from_json_and_says_that_it_was_kept():

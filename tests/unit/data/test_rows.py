@@ -163,7 +163,7 @@ def test_refused_rows_are_left_out_up_to_the_cap_and_listed(bench: Bench):
     bench.write([a_row(), {"instruction": "q", "input": ""}, a_row()])
     rows, report = bench.prepare("tiny_sft", skip_bad_rows=True, max_bad_rows=1)
     assert [row["row"] for row in rows] == [1, 3]
-    assert (report.refused_count, report.refused[0].row) == (1, 2)
+    assert (report.total.refused, report.refused[0].row) == (1, 2)
     with pytest.raises(DatasetError, match=r"max_bad_rows 0\.3 allows 0 refused rows of 3; refused: 1"):
         bench.prepare("tiny_sft", skip_bad_rows=True, max_bad_rows=0.3)
 
