@@ -19,7 +19,7 @@ from pathlib import Path
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from studio.data.formats import Example
+from studio.data.example import Example
 from studio.data.render import Rendered, View, render
 from studio.model.templates import Template, choose_template
 from studio.model.tokenizer import LightTokenizer, open_tokenizer

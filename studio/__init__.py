@@ -31,14 +31,16 @@ data/                    rows
     catalog  entry       dataset_info.json → entries
     source               entry → raw rows
     readers  lines  blocks  arrays  tables  parquet  syntax  encoding   one form of file each
-    formats  turns       raw row → Example
+    example  formats     raw row → Example
+    turns                Example → text, and what of it is learned
     render  mask         Example → tokens with a loss mask
     tokenise  rows  hashes   rendered once, kept on disk, mapped into memory
     report               what became of each row
     pack                 rows → sequences without gaps
     inspect              a page of a dataset as training sees it
 model/                   weights
-    load                 name → folder → weights
+    find  hub            name → folder, here or on a hub
+    load                 folder → weights
     hardware             what the machine has, and what follows
     tokenizer  tokenizer_files   tokenizer.json without transformers
     templates  sandbox   chat templates (Jinja files in templates/)

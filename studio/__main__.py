@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import sys
 import traceback
@@ -15,8 +16,11 @@ USAGE = """usage: studio VERB [arguments]
 
   train       train a model: pt goes on with pretraining, sft learns to answer
   export      merge adapters into their base and write a model for other programs
-  chat        ask a model, with or without its adapter
-  data        look at datasets: list, preview
+  chat        talk with a model, with or without its adapter
+  api         answer any OpenAI client with a model
+  data        look at datasets: list, preview, recognise a file
+  doctor      is everything here that a run needs, and what to do where it is not
+  env         versions and hardware, to paste into a report
   version     the version
 
 studio VERB --help tells a verb's arguments. Everywhere:
@@ -26,6 +30,8 @@ studio VERB --help tells a verb's arguments. Everywhere:
 
 # What the system says of a path that a person chose badly.
 UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
+
+VERBS = ("train", "export", "chat", "api", "data", "env", "doctor", "version")
 
 Verb = Callable[[list[str], str], int]
 
@@ -74,20 +80,12 @@ def _tell(error: StudioError, shows_trace: bool) -> int:
 
 def _verb(name: str) -> Verb:
     """The function of a verb."""
-    if name == "train":
-        from studio.verbs.train import run
-    elif name == "export":
-        from studio.verbs.export import run
-    elif name == "chat":
-        from studio.verbs.chat import run
-    elif name == "data":
-        from studio.verbs.data import run
-    else:
+    if name not in VERBS:
         from studio.registry import did_you_mean
 
-        known = ("train", "export", "chat", "data", "version")
-        raise UsageError(f"studio {name}: there is no such verb.{did_you_mean(name, known)}\n\n{USAGE}")
-    return run
+        raise UsageError(f"studio {name}: there is no such verb.{did_you_mean(name, VERBS)}\n\n{USAGE}")
+    found: Verb = importlib.import_module(f"studio.verbs.{name}").run
+    return found
 
 
 def _take_flag(words: list[str], name: str) -> bool:

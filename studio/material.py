@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.data.catalog import DatasetEntry, read_catalog
-from studio.data.formats import Example
+from studio.data.example import Example
 from studio.data.render import View, render
 from studio.data.report import Report
 from studio.data.rows import Rows, prepare
@@ -18,8 +18,9 @@ from studio.data.source import page
 from studio.data.tokenise import example_of
 from studio.errors import DatasetError, ModelError
 from studio.model.adapter import open_adapter
+from studio.model.find import find_adapters, find_model
 from studio.model.hardware import cores
-from studio.model.load import check_code, check_type, find_adapters, find_model, read_config
+from studio.model.load import check_code, check_type, read_config
 from studio.model.templates import Template, choose_template
 from studio.model.tokenizer import LightTokenizer, check_against_transformers, open_tokenizer
 from studio.model.weights import Tensor, tensors

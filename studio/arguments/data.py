@@ -14,6 +14,12 @@ class DataArguments(Arguments):
     eval_dataset: Names = arg((), level="basic")
     """Names of datasets to evaluate on."""
 
+    train_file: Names = arg((), level="basic")
+    """Files to train on without an entry in `dataset_info.json`; form and columns are recognised."""
+
+    validation_file: Names = arg(())
+    """Files to evaluate on without an entry."""
+
     dataset_dir: Text = arg("data")
     """Folder with the data files; a `dataset_info.json` inside it is read too."""
 
@@ -22,6 +28,9 @@ class DataArguments(Arguments):
 
     max_samples: int | None = arg(None, level="basic", ge=1, le=10**12)
     """At most this many rows of each dataset, the first ones."""
+
+    max_eval_samples: int | None = arg(None, ge=1, le=10**12)
+    """At most this many rows of each dataset to evaluate on, the first ones."""
 
     val_size: float = arg(0.0, level="basic", ge=0, le=10**12)
     """Rows held out for evaluation: below 1 a share, from 1 on a number of rows."""

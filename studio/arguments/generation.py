@@ -25,3 +25,9 @@ class GenerationArguments(Arguments):
 
     max_new_tokens: int = arg(512, level="basic", ge=1)
     """The most tokens one answer may have."""
+
+    presence_penalty: float = arg(0.0, ge=-2, le=2)
+    """Taken from the logit of every token that the answer holds already; above 0 makes new ones likelier."""
+
+    frequency_penalty: float = arg(0.0, ge=-2, le=2)
+    """Taken from the logit of a token once for each time the answer holds it already."""

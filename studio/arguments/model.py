@@ -30,3 +30,15 @@ class ModelArguments(Arguments):
 
     flash_attn: Literal["auto", "disabled", "sdpa", "fa2", "fa3"] = arg("auto")
     """Attention kernel: auto takes what the device does best; disabled is the plain one."""
+
+    quantization_bit: int | None = arg(None, level="basic", methods=("lora",), ge=4, le=8)
+    """Hold the base in 8 or 4 bits while an adapter learns (QLoRA); unset: in full precision."""
+
+    quantization_method: Literal["bnb"] = arg("bnb", methods=("lora",))
+    """The library that quantises: bnb is bitsandbytes."""
+
+    quantization_type: Literal["nf4", "fp4"] = arg("nf4", methods=("lora",))
+    """The numbers of 4 bits: nf4 suits weights that are normally distributed, fp4 is a plain float."""
+
+    double_quantization: bool = arg(True, methods=("lora",))
+    """With 4 bits: quantise the scales too, which saves about 0.4 bits a weight."""

@@ -116,9 +116,12 @@ _LINES: list[tuple[str, str]] = [
     ("include_effective_tokens_per_second", "every point of the curve tells tokens/s, padding left out"),
     ("pure_bf16", "weights that learn are kept in float32, or small updates are lost; use --bf16 True"),
     (
-        "quantization_bit quantization_method=bnb quantization_type=nf4 double_quantization=True "
-        "quantization_device_map fp8 fp8_backend=auto fp8_enable_fsdp_float8_all_gather",
-        "weights are not quantised while training; use --finetuning_type lora with --bf16 True",
+        "quantization_device_map",
+        "a quantised model lies on the device it trains on; leave it out",
+    ),
+    (
+        "fp8 fp8_backend=auto fp8_enable_fsdp_float8_all_gather",
+        "nothing is computed in 8-bit floats; use --bf16 True, or --quantization_bit 8 to save memory",
     ),
     # Methods
     (
@@ -179,7 +182,7 @@ _LINES: list[tuple[str, str]] = [
     ("ignore_pad_token_for_loss=True", "padding never bears loss; leave it out"),
     ("disable_shuffling", "write --train_sampling_strategy sequential, and --packing False beside it"),
     (
-        "tool_format default_system enable_thinking=True preserve_thinking",
+        "tool_format preserve_thinking",
         "the chat template decides it; give your own Jinja file with --template",
     ),
     (

@@ -10,3 +10,9 @@ class TemplateArguments(Arguments):
 
     template: Text = arg("", level="basic")
     """Chat template: empty or auto for the model's own, default, or the path of a Jinja file."""
+
+    enable_thinking: bool | None = arg(None, level="basic")
+    """Whether a thinking model thinks before it answers; unset leaves it to the template."""
+
+    default_system: Text = arg("")
+    """System message of conversations that have none; empty leaves the template's own, if it has one."""

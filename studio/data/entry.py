@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from studio.data.encoding import read_head
+from studio.data.example import FORMATS
 from studio.errors import DatasetError, StudioError
 from studio.registry import did_you_mean
 from studio.workspace import resolve
@@ -39,17 +40,6 @@ _REFUSED_COLUMNS = {
     "kto_tag": _NO_PAIRS,
 }
 _KNOWN_KEYS = ("file_name", "formatting", "ranking", "columns", "tags", "split", "sample_by", "encoding")
-_COLUMNS: dict[str, dict[str, str]] = {
-    "alpaca": {
-        "prompt": "instruction",
-        "query": "input",
-        "response": "output",
-        "system": "system",
-        "history": "history",
-    },
-    "sharegpt": {"messages": "conversations", "system": "system"},
-    "text": {"prompt": "text"},
-}
 _TAGS = {
     "role_tag": "from",
     "content_tag": "value",
@@ -77,7 +67,7 @@ class DatasetEntry(BaseModel):
     origin: Path
     base: Path
     file_name: str
-    formatting: Literal["alpaca", "sharegpt", "text"] = "alpaca"
+    formatting: str = "alpaca"
     columns: Mapping[str, str]
     listed: bool = False
     tags: Mapping[str, str]
@@ -126,13 +116,13 @@ def entry_of(name: str, raw: Any, origin: Path, base: Path) -> DatasetEntry:
     if "file_name" not in given and not any(key in _REFUSED_KEYS for key in given):
         complaints.append("it lacks file_name; name the data file")
     if not complaints:
-        complaints += _pairs("columns", given.get("columns", {}), _COLUMNS[formatting], _REFUSED_COLUMNS)
+        complaints += _pairs("columns", given.get("columns", {}), FORMATS[formatting].columns, _REFUSED_COLUMNS)
         complaints += _pairs("tags", given.get("tags", {}), _TAGS, {})
         if given.get("columns") == {}:
             complaints.append("columns is empty; name the columns, or take the key out for the defaults")
     if complaints:
         raise _wrong(name, origin, complaints)
-    columns = given.get("columns", _COLUMNS[formatting])
+    columns = given.get("columns", FORMATS[formatting].columns)
     return DatasetEntry(
         name=name,
         origin=origin,
@@ -174,7 +164,7 @@ def _formatting(value: Any) -> str:
             "formatting 'openai' is not supported; write sharegpt with columns messages and tags "
             "role_tag: role, content_tag: content, user_tag: user, assistant_tag: assistant"
         )
-    return _one_of("formatting", value, tuple(_COLUMNS))
+    return _one_of("formatting", value, tuple(FORMATS))
 
 
 def _one_of(key: str, value: Any, allowed: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""From a raw row to an `Example`, the one currency of rows. A format is one function here.
+"""From a raw row to an `Example`. A format is one function here.
 
     alpaca    instruction, input, output; a system prompt and earlier turns where the row has them
     sharegpt  a list of turns, each with a role and a content
@@ -9,39 +9,14 @@ A function returns an `Example` or raises `RowError`; the caller knows file and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from studio.data.entry import DatasetEntry
+from studio.data.example import Example, Message, reads
 from studio.errors import RowError
-from studio.registry import Registry, did_you_mean
+from studio.registry import did_you_mean
 
-Message = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One row, whatever its format was: either `messages` or `text` is set.
-
-    A message is {"role": "system" | "user" | "assistant", "content": text}. The first may be a
-    system prompt; then user and assistant take turns, and an assistant comes last.
-    """
-
-    messages: tuple[Message, ...] = ()
-    text: str = ""
-    tools: str = ""
-
-
-FORMATS: Registry[Callable[[dict[str, Any], DatasetEntry], Example]] = Registry("dataset format")
-
-
-def to_example(row: dict[str, Any], entry: DatasetEntry) -> Example:
-    """The example of one raw row. Raises RowError with the column and what is wrong in it."""
-    return FORMATS[entry.formatting](row, entry)
-
-
-@FORMATS.named("text")
+@reads("text", prompt="text")
 def text(row: dict[str, Any], entry: DatasetEntry) -> Example:
     """A row of running text."""
     column = entry.columns["prompt"]
@@ -51,7 +26,7 @@ def text(row: dict[str, Any], entry: DatasetEntry) -> Example:
     return Example(text=content)
 
 
-@FORMATS.named("alpaca")
+@reads("alpaca", prompt="instruction", query="input", response="output", system="system", history="history")
 def alpaca(row: dict[str, Any], entry: DatasetEntry) -> Example:
     """An instruction with an optional input, and its answer; a row of text when only `prompt` is mapped."""
     columns = entry.columns
@@ -97,7 +72,7 @@ def _history(row: dict[str, Any], entry: DatasetEntry) -> tuple[Message, ...]:
     return tuple(messages)
 
 
-@FORMATS.named("sharegpt")
+@reads("sharegpt", messages="conversations", system="system")
 def sharegpt(row: dict[str, Any], entry: DatasetEntry) -> Example:
     """A list of turns, the words for roles and keys being the entry's tags."""
     columns, tags = entry.columns, entry.tags

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from studio.data.catalog import DatasetEntry
-from studio.data.formats import Example
+from studio.data.example import Example
 from studio.data.render import Rendered, View, render
 from studio.data.source import page
 from studio.data.tokenise import example_of

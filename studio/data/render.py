@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from studio.data.formats import Example
+from studio.data.example import Example
 from studio.data.mask import mask_by_bytes, mask_by_offsets
 from studio.data.turns import Draft, drafts
 from studio.errors import RowError

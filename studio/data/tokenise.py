@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from studio.data.catalog import DatasetEntry, kind_of
-from studio.data.formats import Example, to_example
+from studio.data.example import Example, to_example
 from studio.data.render import Rendered, View, render
 from studio.data.report import Counts, Lengths, RefusedRows, Report
 from studio.data.source import rows as raw_rows

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from studio.data.formats import Example
+from studio.data.example import Example
 from studio.errors import RowError
 from studio.model.templates import Span, Template
 

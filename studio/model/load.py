@@ -1,120 +1,19 @@
-"""From a model's name to its folder, and from the folder to weights in memory."""
+"""From a model's folder to weights in memory, and what is checked before."""
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.arguments.model import ModelArguments
 from studio.errors import ModelError
-from studio.model.adapter import started_from
-from studio.workspace import Workspace
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
-
-HUB_ANSWER_S = 10
-
-
-def find_model(name: str, place: Workspace, *, revision: str = "main", cache_dir: str = "") -> Path:
-    """The folder of a model: a local one, else a snapshot from the hub.
-
-    `x/y` whose first part is a folder of the workspace is always a local path, never a hub id.
-    Raises ModelError when it is neither.
-    """
-    path = place.path(name)
-    if path.is_dir():
-        if not (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
-            raise ModelError(
-                f"{name!r} must hold a model; the folder has no config.json. It holds: "
-                f"{', '.join(sorted(entry.name for entry in path.iterdir())[:8]) or 'nothing'}."
-            )
-        return path
-    local = name.startswith((".", "/", "~")) or name.count("/") != 1
-    if local or place.path(name.split("/")[0]).is_dir():
-        raise ModelError(f"no model folder {name!r} in {place.root}.{_inside(name, place) or _nearby(path)}")
-    return _from_hub(name, revision, place.path(cache_dir) if cache_dir else None, _other_case(name, place))
-
-
-def find_adapters(names: Iterable[str], place: Workspace) -> list[Path]:
-    """Folders of adapters in the order they apply, each after those its run merged into the base first.
-
-    Raises ModelError when one of them is not there.
-    """
-    return _with_earlier(names, place, frozenset())
-
-
-def _with_earlier(names: Iterable[str], place: Workspace, seen: frozenset[Path]) -> list[Path]:
-    found: list[Path] = []
-    for name in names:
-        folder = find_model(name, place)
-        before = [] if folder in seen else _with_earlier(started_from(folder), place, seen | {folder})[:-1]
-        found += [path for path in (*before, folder) if path not in found]
-    return found
-
-
-def _inside(name: str, place: Workspace) -> str:
-    """' Did you mean …?' for a folder of models/ or saves/ that was named without it."""
-    for room in (place.models, place.saves):
-        if (room / name).is_dir():
-            return f" Did you mean {room.name}/{name}?"
-    return ""
-
-
-def _other_case(name: str, place: Workspace) -> str:
-    """' Did you mean …?' when only upper and lower case keep `x/y` from being a folder here."""
-    first, rest = name.split("/")
-    near = [entry.name for entry in place.root.iterdir() if entry.name.casefold() == first.casefold()]
-    return f" Did you mean {near[0]}/{rest}? Upper and lower case count." if near else ""
-
-
-def _nearby(path: Path) -> str:
-    """' Did you mean …?' for a folder that is spelled nearly the same."""
-    for parent in (path.parent, path.parent.parent):
-        if parent.is_dir():
-            names = [entry.name for entry in parent.iterdir() if entry.is_dir()]
-            lower = {name.lower(): name for name in names}
-            wanted = path.name if parent == path.parent else path.parent.name
-            near = difflib.get_close_matches(wanted.lower(), list(lower), n=1, cutoff=0.6)
-            if near:
-                return f" Did you mean {lower[near[0]]!r} there? Upper and lower case count."
-            return f" {parent} holds: {', '.join(sorted(names)[:8]) or 'no folders'}."
-    return " Check the path."
-
-
-def _from_hub(name: str, revision: str, cache: Path | None, hint: str) -> Path:
-    """A snapshot from the hub, or from its cache when the hub does not answer. Raises ModelError."""
-    import httpx2
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
-
-    patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "tokenizer*"]
-    reason = ""
-    try:
-        # The download below asks the hub without a limit of time, and behind a firewall nobody ever answers.
-        HfApi().model_info(name, revision=revision, timeout=HUB_ANSWER_S)
-    except OfflineModeIsEnabled:
-        reason = "HF_HUB_OFFLINE is set, and it is not in the cache"
-    except (httpx2.HTTPError, HFValidationError, OSError) as error:
-        reason = " ".join(str(error).split())[:160] or f"no answer within {HUB_ANSWER_S} s"
-    try:
-        return Path(
-            snapshot_download(
-                name, revision=revision, cache_dir=cache, allow_patterns=patterns, local_files_only=bool(reason)
-            )
-        )
-    except (httpx2.HTTPError, HFValidationError, OSError) as error:
-        raise ModelError(
-            f"{name!r} is no folder here and could not be fetched from the hub "
-            f"({reason or ' '.join(str(error).split())[:160]}).{hint} "
-            "Put the model's folder under models/ and name it as models/<name>."
-        ) from None
 
 
 def read_config(folder: Path) -> dict[str, Any]:

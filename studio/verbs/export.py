@@ -13,7 +13,8 @@ from studio.arguments.template import TemplateArguments
 from studio.command import help_text, read_set
 from studio.errors import ArgumentError, ModelError
 from studio.model.adapter import open_adapter
-from studio.model.load import check_code, find_adapters, find_model, read_config
+from studio.model.find import find_adapters, find_model
+from studio.model.load import check_code, read_config
 from studio.recipe import ArgumentSet, groups_of
 from studio.workspace import Workspace
 

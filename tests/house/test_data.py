@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from studio.data.catalog import read_catalog
-from studio.data.formats import to_example
+from studio.data.example import to_example
 from studio.data.source import rows
 from studio.errors import RowError
 from studio.workspace import Workspace

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from studio.data.entry import DatasetEntry, entry_of
-from studio.data.formats import FORMATS, Example, to_example
+from studio.data.example import FORMATS, Example, to_example
 from studio.errors import RowError
 
 HERE = Path()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studio.data.formats import Example
+from studio.data.example import Example
 from studio.data.mask import mask_by_bytes, mask_by_offsets
 from studio.data.render import Rendered, View, render
 from studio.errors import RowError

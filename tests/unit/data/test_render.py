@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from studio.data.formats import Example
+from studio.data.example import Example
 from studio.data.render import Rendered, View, render
 from studio.errors import RowError
 from studio.model.templates import GENERATION, Template, choose_template

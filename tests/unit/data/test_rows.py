@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from studio.data.catalog import read_catalog
-from studio.data.formats import to_example
+from studio.data.example import to_example
 from studio.data.render import View, render
 from studio.data.report import Report
 from studio.data.rows import Rows, prepare

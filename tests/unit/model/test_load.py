@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from studio.errors import ModelError
-from studio.model.load import check_type, find_adapters, find_model
+from studio.model.find import find_adapters, find_model
+from studio.model.load import check_type
 from studio.workspace import Workspace
 
 

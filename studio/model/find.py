@@ -1,0 +1,78 @@
+"""From the name of a model or an adapter to its folder: a local one, else a snapshot from a hub."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+from studio.errors import ModelError
+from studio.model.adapter import started_from
+from studio.model.hub import fetch_model
+from studio.workspace import Workspace
+
+
+def find_model(name: str, place: Workspace, *, revision: str = "main", cache_dir: str = "") -> Path:
+    """The folder of a model: a local one, else a snapshot from the hub.
+
+    `x/y` whose first part is a folder of the workspace is always a local path, never a hub id.
+    Raises ModelError when it is neither.
+    """
+    path = place.path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
+            raise ModelError(
+                f"{name!r} must hold a model; the folder has no config.json. It holds: "
+                f"{', '.join(sorted(entry.name for entry in path.iterdir())[:8]) or 'nothing'}."
+            )
+        return path
+    local = name.startswith((".", "/", "~")) or name.count("/") != 1
+    if local or place.path(name.split("/")[0]).is_dir():
+        raise ModelError(f"no model folder {name!r} in {place.root}.{_inside(name, place) or _nearby(path)}")
+    return fetch_model(name, revision, place.path(cache_dir) if cache_dir else None, _other_case(name, place))
+
+
+def find_adapters(names: Iterable[str], place: Workspace) -> list[Path]:
+    """Folders of adapters in the order they apply, each after those its run merged into the base first.
+
+    Raises ModelError when one of them is not there.
+    """
+    return _with_earlier(names, place, frozenset())
+
+
+def _with_earlier(names: Iterable[str], place: Workspace, seen: frozenset[Path]) -> list[Path]:
+    found: list[Path] = []
+    for name in names:
+        folder = find_model(name, place)
+        before = [] if folder in seen else _with_earlier(started_from(folder), place, seen | {folder})[:-1]
+        found += [path for path in (*before, folder) if path not in found]
+    return found
+
+
+def _inside(name: str, place: Workspace) -> str:
+    """' Did you mean …?' for a folder of models/ or saves/ that was named without it."""
+    for room in (place.models, place.saves):
+        if (room / name).is_dir():
+            return f" Did you mean {room.name}/{name}?"
+    return ""
+
+
+def _other_case(name: str, place: Workspace) -> str:
+    """' Did you mean …?' when only upper and lower case keep `x/y` from being a folder here."""
+    first, rest = name.split("/")
+    near = [entry.name for entry in place.root.iterdir() if entry.name.casefold() == first.casefold()]
+    return f" Did you mean {near[0]}/{rest}? Upper and lower case count." if near else ""
+
+
+def _nearby(path: Path) -> str:
+    """' Did you mean …?' for a folder that is spelled nearly the same."""
+    for parent in (path.parent, path.parent.parent):
+        if parent.is_dir():
+            names = [entry.name for entry in parent.iterdir() if entry.is_dir()]
+            lower = {name.lower(): name for name in names}
+            wanted = path.name if parent == path.parent else path.parent.name
+            near = difflib.get_close_matches(wanted.lower(), list(lower), n=1, cutoff=0.6)
+            if near:
+                return f" Did you mean {lower[near[0]]!r} there? Upper and lower case count."
+            return f" {parent} holds: {', '.join(sorted(names)[:8]) or 'no folders'}."
+    return " Check the path."
