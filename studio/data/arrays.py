@@ -6,7 +6,6 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NoReturn
 
 from studio.data.blocks import MAX_ROW, PIECE, START, Block, Mark, Row, too_long
@@ -22,6 +21,7 @@ from studio.data.syntax import (
     skip_space,
     trouble,
 )
+from studio.data.textfile import TextFile
 from studio.errors import DatasetError, RowError
 
 _AFTER = re.compile(r"[ \t\r\n]*([,\]])[ \t\r\n]*")
@@ -33,14 +33,14 @@ _EDGE = 16
 _KEPT = 256
 
 
-def json_array(path: Path, mark: Mark = START) -> Iterator[Block]:
+def json_array(file: TextFile, mark: Mark = START) -> Iterator[Block]:
     """Rows of a JSON array.
 
     A row that holds a refused value, or is too large, is a `RowError` in its place. Raises
     DatasetError with line and column where the JSON itself breaks, since nothing after that can be
     trusted; the rows before it come first.
     """
-    with _Scanner(path, mark) as scanner:
+    with _Scanner(file, mark) as scanner:
         if not mark.offset:
             scanner.open_array()
         while not scanner.closed:
@@ -51,8 +51,8 @@ def json_array(path: Path, mark: Mark = START) -> Iterator[Block]:
 class _Scanner:
     """The text of a file as a window that moves on: `text[at:]` is still to be read."""
 
-    def __init__(self, path: Path, mark: Mark) -> None:
-        self.path = path
+    def __init__(self, file: TextFile, mark: Mark) -> None:
+        self.file = file
         self.row = mark.row
         self.closed = False
         self.text = ""
@@ -64,14 +64,14 @@ class _Scanner:
         self._broken: json.JSONDecodeError | None = None
 
     def __enter__(self) -> _Scanner:
-        self._file = self.path.open("rb")
-        if not self.offset and self._file.read(len(BOM)) == BOM:
+        self._stream = self.file.open()
+        if not self.offset and self._stream.read(len(BOM)) == BOM:
             self.offset = len(BOM)
-        self._file.seek(self.offset)
+        self._stream.seek(self.offset)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._file.close()
+        self._stream.__exit__(*exc)
 
     def more(self) -> None:
         """Drop what was read, but for the last of it, and append the next piece."""
@@ -79,13 +79,13 @@ class _Scanner:
         self.offset = self.here(drop)
         self.line()
         self._line_at -= drop
-        piece = self._file.read(PIECE)
+        piece = self._stream.read(PIECE)
         self.ended = not piece
-        begin, data = self._file.tell() - len(piece) - len(self._cut), self._cut + piece
+        begin, data = self._stream.tell() - len(piece) - len(self._cut), self._cut + piece
         try:
             text, used = codecs.utf_8_decode(data, "strict", self.ended)
         except UnicodeDecodeError as error:
-            raise not_utf8(self.path, begin + error.start) from None
+            raise not_utf8(self.file, begin + error.start) from None
         self._cut = data[used:]
         self.text, self.at = self.text[drop:] + text, self.at - drop
 
@@ -173,7 +173,7 @@ class _Scanner:
             self.at, self.row = at, row
 
     def _refused(self, why: str, row: int, at: int) -> RowError:
-        return RowError(f"line {self.line(at)}: {why}", file=str(self.path), row=row)
+        return RowError(f"line {self.line(at)}: {why}", file=str(self.file), row=row)
 
     def _unless_cut(self, error: json.JSONDecodeError) -> str:
         """Note a real error; the window's end may just have cut a row that is whole in the file."""
@@ -185,7 +185,7 @@ class _Scanner:
     def _skip_row(self, why: str) -> Row:
         """Pass over one row without building it, and complain about it."""
         begin, line = self.here(), self.line()
-        self._to_row_end(line)
+        self._to_row_end(begin, line)
         size = self.here() - begin
         self.row += 1
         follows = self.space()
@@ -195,10 +195,10 @@ class _Scanner:
         self.at += 1
         self.space()
         if not why:
-            return self.row, too_long(self.path, self.row, line, size)
-        return self.row, RowError(f"line {line}: {why}", file=str(self.path), row=self.row)
+            return self.row, too_long(self.file, self.row, line, size)
+        return self.row, RowError(f"line {line}: {why}", file=str(self.file), row=self.row)
 
-    def _to_row_end(self, line: int) -> None:
+    def _to_row_end(self, begin: int, line: int) -> None:
         depth, inside = 0, False
         while True:
             found = (_INSIDE if inside else _OUTSIDE).search(self.text, self.at)
@@ -207,9 +207,10 @@ class _Scanner:
                 self.at = found.start() if found else len(self.text)
                 if self.ended:
                     raise DatasetError(
-                        f"{self.path}: line {line}: row {self.row + 1} starts here and never ends; "
+                        f"{self.file}: line {line}: row {self.row + 1} starts here and never ends; "
                         "close its brackets and quotation marks."
                     )
+                self.file.must_not_burst(self.offset - begin, line)
                 self.more()
                 continue
             mark, self.at = found[0], found.end()
@@ -226,6 +227,6 @@ class _Scanner:
     def fail(self, error: json.JSONDecodeError) -> NoReturn:
         """Raise DatasetError with the line, column and likely cause of broken JSON."""
         cause, at = likely_cause(error)
-        line, column = locate(self.path, self.here(at))
+        line, column, _ = locate(self.file, self.here(at))
         row = f" (row {self.row + 1})" if not self.closed else ""
-        raise DatasetError(f"{self.path}: line {line}, column {column}{row}: the JSON list breaks here: {cause}.")
+        raise DatasetError(f"{self.file}: line {line}, column {column}{row}: the JSON list breaks here: {cause}.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from studio.data.encoding import BOM, not_utf8, size_words
+from studio.data.textfile import TextFile
 from studio.errors import RowError
 
 Row = tuple[int, "dict[str, Any] | RowError"]
@@ -22,7 +23,7 @@ MAX_ROW = 8_000_000
 
 
 class Mark(NamedTuple):
-    """Where a block starts: bytes, rows and lines before it (`offset` counts row groups in Parquet)."""
+    """Where a block starts: bytes of the content, rows and lines before it (`offset` counts row groups in Parquet)."""
 
     offset: int = 0
     row: int = 0
@@ -54,54 +55,54 @@ class Lines(NamedTuple):
     too_long: int = 0
 
 
-def lines_of(path: Path, mark: Mark = START) -> Iterator[Lines]:
-    """The lines of a UTF-8 file from a mark on; `\\n`, `\\r\\n` and `\\r` each end a line.
+def lines_of(file: TextFile, mark: Mark = START) -> Iterator[Lines]:
+    """The lines of a text file from a mark on; `\\n`, `\\r\\n` and `\\r` each end a line.
 
     Raises DatasetError at the first byte that is not UTF-8.
     """
     line, rest, offset = mark.line, b"", mark.offset
-    with path.open("rb") as file:
-        file.seek(offset)
+    with file.open() as stream:
+        stream.seek(offset)
         if offset == 0:
-            rest = file.read(len(BOM))
+            rest = stream.read(len(BOM))
             if rest == BOM:
                 offset, rest = len(BOM), b""
-        while piece := file.read(PIECE):
+        while piece := stream.read(PIECE):
             data = rest + piece
             first = _first_end(data) if len(data) > MAX_ROW else 0
             if first > MAX_ROW or (first == 0 and len(data) > MAX_ROW):
-                size, rest = _skip_line(file.read, data, first)
+                size, rest = _skip_line(file, stream.read, data, first, line + 1)
                 yield Lines(offset, line, "", b"", size)
                 offset, line = offset + size, line + 1
                 continue
             cut = _last_end(data)
             if cut:
                 raw = data[:cut]
-                text = _text(path, raw, offset)
+                text = _text(file, raw, offset)
                 yield Lines(offset, line, text, raw)
                 line += text.count("\n")
             offset, rest = offset + cut, data[cut:]
     if len(rest) > MAX_ROW and not _first_end(rest):
         yield Lines(offset, line, "", b"", len(rest))
     elif rest:
-        yield Lines(offset, line, _text(path, rest, offset), rest)
+        yield Lines(offset, line, _text(file, rest, offset), rest)
 
 
-def too_long(path: Path, row: int, line: int, size: int) -> RowError:
+def too_long(file: TextFile | Path, row: int, line: int, size: int) -> RowError:
     """The complaint about one row above the limit."""
     where = f"line {line}: " if line else ""
     return RowError(
         f"{where}row {row} is {size_words(size)}; at most {size_words(MAX_ROW)} are read. Split it, or take it out.",
-        file=str(path),
+        file=str(file),
         row=row,
     )
 
 
-def _text(path: Path, data: bytes, offset: int) -> str:
+def _text(file: TextFile, data: bytes, offset: int) -> str:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise not_utf8(path, offset + error.start) from None
+        raise not_utf8(file, offset + error.start) from None
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text
@@ -118,11 +119,12 @@ def _last_end(data: bytes) -> int:
     return (data.rfind(b"\n") + 1) or (data.rfind(b"\r", 0, len(data) - 1) + 1)
 
 
-def _skip_line(read: Any, data: bytes, first: int) -> tuple[int, bytes]:
+def _skip_line(file: TextFile, read: Any, data: bytes, first: int, line: int) -> tuple[int, bytes]:
     """The size of an over-long line with its end, and the bytes read beyond it."""
     size = 0
     while not first:
         size += len(data)
+        file.must_not_burst(size, line)
         data = read(PIECE)
         if not data:
             return size, b""

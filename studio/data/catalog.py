@@ -1,4 +1,4 @@
-"""The datasets a workspace knows: `dataset_info.json` at the top level and in `dataset_dir`.
+"""The datasets a workspace knows: `dataset_info.json` at the top level and in `dataset_dir`, and single files.
 
 Both are read anew each time, so edits are seen at once. An entry is checked when it is asked for:
 one broken entry leaves the others usable.
@@ -9,21 +9,27 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from studio.data.encoding import check_head, not_utf8
-from studio.data.entry import DatasetEntry, entry_of, kind_of
+from studio.data.entry import DatasetEntry, entry_of
+from studio.data.recognise import Guess, recognise
+from studio.data.source import rows
 from studio.data.syntax import TOO_DEEP, likely_cause, place, refused_value, scan, scan_any, skip_space
-from studio.errors import DatasetError
+from studio.data.textfile import TextFile
+from studio.errors import DatasetError, RowError
 from studio.registry import did_you_mean
 from studio.workspace import Workspace
 
-__all__ = ["Catalog", "DatasetEntry", "kind_of", "read_catalog"]
+__all__ = ["Catalog", "DatasetEntry", "entry_of_file", "read_catalog", "registry_of"]
 
 FILE = "dataset_info.json"
 EXAMPLE = '{"my_data": {"file_name": "rows.json"}}'
 _SHOWN = 20
+# So many rows tell what the others are like.
+_LOOKED_AT = 200
 
 
 @dataclass(frozen=True)
@@ -100,16 +106,60 @@ def read_catalog(place: Workspace, dataset_dir: str = "data") -> Catalog:
     return Catalog(found, [origin for origin, _ in sources], notes)
 
 
+def registry_of(place: Workspace, dataset_dir: str = "data") -> tuple[Path, Path]:
+    """The registry that a new entry goes into, and the folder its paths are relative to.
+
+    It is the one in `dataset_dir` where that is another folder or has one, else the one at the top.
+    """
+    folder = place.path(dataset_dir)
+    if folder != place.data or (folder / FILE).exists():
+        return folder / FILE, folder
+    return place.dataset_info, place.data
+
+
+def entry_of_file(path: str, place: Workspace, *, encoding: str = "") -> DatasetEntry:
+    """The entry of a file (or folder, or pattern) that stands in no registry; its first rows say what it holds.
+
+    It is called as the file is. Raises DatasetError when it cannot be read, or its columns are not
+    those of any format.
+    """
+    bare = entry_of(Path(path).name or path, written(path, encoding), place.path(path), place.root)
+    file = bare.files()[0]
+    guess = guess_of(file, bare.encoding, place)
+    raw = {**written(path, encoding), **guess.entry()}
+    entry = entry_of(bare.name, raw, bare.origin, bare.base)
+    # Nobody said that each row has these columns, so what may be absent in a format may be so here.
+    why = f"{place.shown(file)} is read as {guess.formatting}: {guess.why}"
+    return entry.model_copy(update={"listed": False, "why": why})
+
+
+def written(path: str, encoding: str) -> dict[str, Any]:
+    """The keys of an entry that say where the rows are."""
+    return {"file_name": path, **({"encoding": encoding} if encoding else {})}
+
+
+def guess_of(file: Path, encoding: str, place: Workspace) -> Guess:
+    """What the first rows of a file seem to be. Raises DatasetError that names the file."""
+    first = [row for _, row in islice(rows(file, encoding=encoding), _LOOKED_AT)]
+    good = [row for row in first if not isinstance(row, RowError)]
+    if not good:
+        raise next(row for row in first if isinstance(row, RowError))
+    try:
+        return recognise(good)
+    except DatasetError as error:
+        raise DatasetError(f"{place.shown(file)}: {error}") from None
+
+
 def _read(origin: Path, base: Path) -> dict[str, _Found]:
     """The entries of one registry, unchecked."""
     if origin.stat().st_size == 0:
         raise DatasetError(f"{origin} is empty. Write {{}} into it, or entries such as {EXAMPLE}.")
-    check_head(origin)
+    check_head(TextFile(origin))
     data = origin.read_bytes()
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise not_utf8(origin, error.start) from None
+        raise not_utf8(TextFile(origin), error.start) from None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     try:
         members = _members(text)
@@ -132,7 +182,7 @@ def _read(origin: Path, base: Path) -> dict[str, _Found]:
         if name in found:
             lines = [place(text, position)[0] for position in (first[name], at)]
             complaint = f"it stands twice in one file, on lines {lines[0]} and {lines[1]}; rename or remove one"
-        found[name] = _Found(raw, origin, base, complaint or _name_complaint(name))
+        found[name] = _Found(raw, origin, base, complaint or name_complaint(name))
         first.setdefault(name, at)
     return found
 
@@ -172,7 +222,7 @@ def _members(text: str) -> list[tuple[str, int, Any, str]] | None:
     return members
 
 
-def _name_complaint(name: str) -> str:
+def name_complaint(name: str) -> str:
     """Names are written in lists with commas and shown in pages, so some marks are not allowed."""
     bad = re.search(r"[,/\\\x00-\x1f\x7f\ud800-\udfff]", name)
     if not bad and name and name == name.strip() and len(name) <= 200:

@@ -1,7 +1,7 @@
 """What the bytes of a data file are: text in UTF-8, or something else that is named in a sentence.
 
-Nothing is guessed in silence: a file in another encoding is refused with the command that
-converts it, because a wrong guess trains on unreadable characters.
+Nothing is guessed in silence: a file in another encoding is refused with what to write in its entry
+and the command that converts it, because a wrong guess trains on unreadable characters.
 """
 
 from __future__ import annotations
@@ -9,47 +9,96 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import NamedTuple
 
+from studio.data.textfile import TextFile
 from studio.errors import DatasetError
 
 BOM = b"\xef\xbb\xbf"
-_HEAD = 64 * 1024
+HEAD = 64 * 1024
+"""Bytes that are enough to tell what a file is."""
 _CONTINUATION = bytes(range(0x80, 0xC0))
 _PIECE = 1 << 20
 
 LFS = b"version https://git-lfs.github.com/spec/"
 
+_ARCHIVES = {
+    ".gz": (b"\x1f\x8b", "a gzip archive"),
+    ".zst": (b"(\xb5/\xfd", "a zstd archive"),
+    ".bz2": (b"BZh", "a bzip2 archive"),
+}
 _MAGIC = (
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook", "unpack it, or save the table as CSV in UTF-8"),
     (b"\xd0\xcf\x11\xe0", "an old Excel or Word file", "save the table as CSV in UTF-8"),
     (b"%PDF", "a PDF", "extract its text first"),
     (b"\x89PNG", "a PNG picture", "name a file with rows"),
     (b"\xff\xd8\xff", "a JPEG picture", "name a file with rows"),
-    (b"\x1f\x8b", "a gzip archive", "unpack it with gunzip"),
-    (b"(\xb5/\xfd", "a zstd archive", "unpack it with unzstd"),
-    (b"BZh", "a bzip2 archive", "unpack it with bunzip2"),
     (b"\xfd7zXZ", "an xz archive", "unpack it with unxz"),
     (b"7z\xbc\xaf", "a 7-Zip archive", "unpack it"),
-    (b"ARROW1", "an Arrow file", "save it as Parquet or JSON lines"),
+    (b"ARROW1", "an Arrow file", "give it the ending .arrow"),
     (b"SQLite format 3", "an SQLite database", "export the table as CSV or JSON lines"),
     (b"PAR1", "a Parquet file", "give it the ending .parquet"),
+    *((magic, what, f"give it the ending {ending}") for ending, (magic, what) in _ARCHIVES.items()),
 )
+# A registry has no entry that could say its encoding.
+REGISTRY = "dataset_info.json"
 
 
-def check_head(path: Path) -> bytes:
-    """The first 64 KiB of a text file, when they can be UTF-8.
+def check_head(file: TextFile) -> bytes:
+    """The first 64 KiB of the content of a text file, when they can be UTF-8 or what its entry says.
 
-    Raises DatasetError for an empty file, a git-LFS pointer, UTF-16 or UTF-32, and for files
-    that are known by their first bytes to be something else.
+    Raises DatasetError for an empty file, a git-LFS pointer, another encoding that can be told at
+    once, and for files that are known by their first bytes to be something else.
     """
-    head = read_head(path)
-    if not head.strip(b" \t\r\n" + BOM) and path.stat().st_size <= _HEAD:
-        raise DatasetError(f"{path} is empty (0 rows); put rows in it, or name another file.")
-    refuse_binary(path, head)
-    wide = _wide(head)
+    raw = read_head(file.path)
+    if file.packed and raw:
+        _check_packing(file, raw)
+    if file.encoding:
+        with TextFile(file.path).open() as stream:
+            _check_encoding(file, stream.read(HEAD))
+    with file.open() as stream:
+        head: bytes = stream.read(HEAD)
+    if not head.strip(b" \t\r\n" + BOM) and len(head) < HEAD:
+        raise DatasetError(f"{file} is empty (0 rows); put rows in it, or name another file.")
+    refuse_binary(file.path, head)
+    wide = "" if file.encoding else _wide(head)
     if wide:
-        raise DatasetError(f"{path} must be UTF-8, but it is {wide}. {_convert(path, wide)}")
+        raise DatasetError(f"{file} must be UTF-8, but it is {wide}. {_convert(file.path, wide)}")
     return head
+
+
+def _check_packing(file: TextFile, raw: bytes) -> None:
+    """Raise DatasetError when the ending says an archive and the first bytes another, or none."""
+    ending = file.path.suffix.lower()
+    if not raw.startswith(_ARCHIVES[ending][0]):
+        raise DatasetError(
+            f"{file} must start as a {ending} archive does, but it starts with {raw[:8]!r}. "
+            "Give it the ending of what it is, or fetch it again."
+        )
+
+
+def _check_encoding(file: TextFile, raw: bytes) -> None:
+    """Raise DatasetError when the first bytes say another encoding than the entry: they would read as nonsense."""
+    wide, asked = _wide(raw), file.encoding.replace("-", "")
+    if raw and asked in ("utf16", "utf32") and not raw.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")):
+        found = f"; it looks like {wide}" if wide else ""
+        raise DatasetError(
+            f"{file} has no byte order mark, so encoding must be {file.encoding}-le or {file.encoding}-be{found}."
+        )
+    if wide and wide.lower().replace("-", "")[: len(asked)] != asked:
+        raise DatasetError(f'{file} is {wide}, but encoding says {file.encoding}. Write "encoding": "{wide.lower()}".')
+    # A few characters may fit by chance; so many never do.
+    if len(re.findall(rb"[\xc2-\xf4][\x80-\xbf]+", raw)) > 8 and _is_utf8(raw):
+        raise DatasetError(f"{file} is UTF-8, but encoding says {file.encoding}. Take encoding out.")
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Whether the first bytes of a file are UTF-8; the last character of them may be cut."""
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return True
 
 
 def read_head(path: Path) -> bytes:
@@ -59,7 +108,7 @@ def read_head(path: Path) -> bytes:
         raise DatasetError(f"{path} must be a file, but {found}. Correct the path.")
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(HEAD)
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}. Correct the path or its rights.") from None
     if head.startswith(LFS):
@@ -71,9 +120,7 @@ def refuse_binary(path: Path, head: bytes) -> None:
     """Raise DatasetError when the first bytes say that this is no text."""
     for magic, what, remedy in _MAGIC:
         if head.startswith(magic):
-            raise DatasetError(
-                f"{path} must hold text rows for its ending {path.suffix!r}, but it is {what}; {remedy}."
-            )
+            raise DatasetError(f"{path} must be a file of rows in text, but it is {what}; {remedy}.")
 
 
 def _wide(head: bytes) -> str:
@@ -85,35 +132,54 @@ def _wide(head: bytes) -> str:
         if head.startswith(mark):
             return name
     even, odd = head[0::2].count(0), head[1::2].count(0)
-    if even + odd < max(1, len(head) // 50):
+    if len(head) < 16 or even + odd < len(head) // 50:
         return ""
-    if odd > 10 * even:
+    # UTF-16 that is UTF-8 as well is ASCII with a zero in each pair; fewer are a text with NULs in it.
+    if _is_utf8(head) and max(even, odd) < 0.9 * (len(head) // 2):
+        return ""
+    if odd > 4 * even:
         return "UTF-16LE"
-    return "UTF-16BE" if even > 10 * odd else ""
+    return "UTF-16BE" if even > 4 * odd else ""
 
 
 def _convert(path: Path, encoding: str) -> str:
+    """What to do about a file in another encoding."""
     old, new = shlex.quote(str(path)), shlex.quote(str(path.with_name(f"utf8-{path.name}")))
-    return f"Convert it: iconv -f {encoding} -t UTF-8 {old} > {new}"
+    command = f"iconv -f {encoding} -t UTF-8 {old} > {new}"
+    if path.name == REGISTRY:
+        return f"Convert it: {command}"
+    said = encoding.lower()
+    add = f"studio data add {old} --encoding {said}"
+    return f'Write "encoding": "{said}" in its entry ({add}), or convert it: {command}'
 
 
-def not_utf8(path: Path, offset: int) -> DatasetError:
+def not_utf8(file: TextFile, offset: int) -> DatasetError:
     """The complaint about a byte that is not UTF-8: its place and the encoding it looks like."""
-    line, _ = locate(path, offset)
-    with path.open("rb") as file:
-        file.seek(max(0, offset - 2048))
-        around = file.read(4096)
-        file.seek(offset)
-        rest = file.read(4)
-    where = f"{path}: line {line}, byte {offset - line_start(path, offset) + 1}: "
+    place = locate(file, offset)
+    with file.open() as stream:
+        begin = max(0, offset - 2048)
+        stream.seek(begin)
+        around = stream.read(4096)
+        rest = around[offset - begin :][:4]
+    where = f"{file}: line {place.line}, byte {place.byte}: "
     if _is_cut(rest):
         return DatasetError(
             where + "the file ends in the middle of a character, so it is cut. Fetch or write it again."
         )
+    if b"\0" in around:
+        return DatasetError(
+            f"{where}the file must hold text, but bytes such as 0x{rest[:1].hex()} and 0x00 are those of binary data. "
+            "Name a file with rows, or give it the ending of what it is."
+        )
+    if _is_nearly_utf8(around):
+        return DatasetError(
+            f"{where}the file is UTF-8 but for bytes such as 0x{rest[:1].hex()} here, which are a part of a character "
+            "alone. Mend the text there, or fetch or write the file again."
+        )
     guess = looks_like(around)
     return DatasetError(
         f"{where}the file must be UTF-8, but byte 0x{rest[:1].hex()} is not; it looks like {guess}. "
-        + _convert(path, guess)
+        + _convert(file.path, guess)
     )
 
 
@@ -121,6 +187,13 @@ def _is_cut(rest: bytes) -> bool:
     """Whether the last bytes of a file are the first of one character in UTF-8."""
     needed = 4 if rest[0] >= 0xF0 else 3 if rest[0] >= 0xE0 else 2
     return 0xC2 <= rest[0] <= 0xF4 and len(rest) < needed and not rest[1:].strip(_CONTINUATION)
+
+
+def _is_nearly_utf8(sample: bytes) -> bool:
+    """Whether most of what is not ASCII are whole characters in UTF-8; other encodings fit by chance only."""
+    whole = rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
+    rest, count = re.subn(whole, b"", sample)
+    return count >= 8 and 4 * len(rest.translate(None, bytes(range(0x80)))) <= count
 
 
 def looks_like(sample: bytes) -> str:
@@ -138,36 +211,30 @@ def looks_like(sample: bytes) -> str:
     return "WINDOWS-1252" if re.search(rb"[\x80-\x9f]", sample) else "ISO-8859-1"
 
 
-def locate(path: Path, offset: int) -> tuple[int, int]:
-    """Line and column (characters), both from 1, of a byte of a file. Memory stays flat."""
-    line, column, last = 1, 1, b""
-    with path.open("rb") as file:
-        if file.read(3) != BOM or offset < 3:
-            file.seek(0)
-        while file.tell() < offset and (piece := file.read(min(_PIECE, offset - file.tell()))):
+class Place(NamedTuple):
+    """Where a byte stands, all from 1: its line, its column in characters and in bytes."""
+
+    line: int
+    column: int
+    byte: int
+
+
+def locate(file: TextFile, offset: int) -> Place:
+    """The place of a byte of the content of a file. Memory stays flat."""
+    line, column, begin, last = 1, 1, 0, b""
+    with file.open() as stream:
+        if stream.read(3) != BOM or offset < 3:
+            stream.seek(0)
+        while (at := stream.tell()) < offset and (piece := stream.read(min(_PIECE, offset - at))):
             split = last == b"\r" and piece[:1] == b"\n"
             breaks = piece.count(b"\n") + piece.count(b"\r") - piece.count(b"\r\n") - split
             line += breaks
-            tail = piece[max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1 :]
+            end = max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1
             fresh = breaks or split
-            column = len(tail.translate(None, _CONTINUATION)) + (1 if fresh else column)
+            column = len(piece[end:].translate(None, _CONTINUATION)) + (1 if fresh else column)
+            begin = at + end if fresh else begin
             last = piece[-1:]
-    return line, column
-
-
-def line_start(path: Path, offset: int) -> int:
-    """The byte offset at which the line holding `offset` starts."""
-    with path.open("rb") as file:
-        end = offset
-        while end > 0:
-            begin = max(0, end - _PIECE)
-            file.seek(begin)
-            piece = file.read(end - begin)
-            found = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
-            if found >= 0:
-                return begin + found + 1
-            end = begin
-    return 0
+    return Place(line, column, offset - begin + 1)
 
 
 def size_words(size: int) -> str:

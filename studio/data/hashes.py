@@ -16,7 +16,9 @@ from studio.workspace import write_json
 
 # The modules that decide what a row becomes. An edit in one of them makes new rows, so that nobody
 # has to remember raising a version number.
-_ROW_MODULES = ("data", "model/tokenizer.py", "model/templates.py", "model/sandbox.py")
+_ROW_MODULES = (
+    "data", "model/tokenizer.py", "model/coverage.py", "model/templates.py", "model/messages.py", "model/sandbox.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

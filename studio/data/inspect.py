@@ -6,15 +6,15 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from studio.data.catalog import DatasetEntry
-from studio.data.example import Example
+from studio.data.example import Example, Message, sides
+from studio.data.reading import dataset_page
 from studio.data.render import Rendered, View, render
-from studio.data.source import page
 from studio.data.tokenise import example_of
 from studio.errors import RowError
+from studio.model.coverage import byte_alphabet
 from studio.model.templates import Template
 from studio.model.tokenizer import LightTokenizer
 from studio.workspace import Workspace
@@ -33,7 +33,9 @@ class RowView:
     """One raw row and what becomes of it; `number` counts from 1.
 
     `refused` is the sentence why it cannot be used, or empty. `tokens` holds the UTF-8
-    bytes of each token of each rendering: one token may be a part of a character.
+    bytes of each token of each rendering: one token may be a part of a character. `source` is the
+    row's file and place in it, where a dataset has several files. `sides` names the side of a pair
+    that each rendering shows, "chosen" or "rejected", and is "" for rows without sides.
     """
 
     number: int
@@ -42,6 +44,8 @@ class RowView:
     refused: str
     renderings: tuple[Rendered, ...]
     tokens: tuple[tuple[bytes, ...], ...]
+    source: str = ""
+    sides: tuple[str, ...] = ()
 
 
 def preview(
@@ -58,22 +62,42 @@ def preview(
 
     Raises DatasetError when the file as a whole cannot be read.
     """
-    (file,) = entry.files()
-    rows = page(file, start, count, place.cache, sample_by=entry.sample_by, progress=progress)
-    examples = {number: example_of(row, entry) for number, row in rows}
-    fit = {number: example for number, example in examples.items() if isinstance(example, Example)}
-    rendered = dict(zip(fit, render(list(fit.values()), tokenizer, template, view), strict=True))
+    rows = dataset_page(entry, start, count, place.cache, progress)
+    examples = {row.number: example_of(row.value, entry) for row in rows}
+    parts = {number: sides(each) for number, each in examples.items() if isinstance(each, Example)}
+    done = iter(render([part for both in parts.values() for _, part in both], tokenizer, template, view))
+    rendered = {number: [(side, next(done)) for side, _ in both] for number, both in parts.items()}
+    several = len({row.file for row in rows}) > 1
     views = []
-    for number, row in rows:
+    for number, file, place_in_file, row in rows:
+        source = f"{place.shown(file)}, row {place_in_file}" if several else ""
         raw = {} if isinstance(row, RowError) else row
-        example = fit.get(number, Example())
-        result = rendered.get(number, examples[number])
-        if isinstance(result, RowError):
-            views.append(RowView(number, raw, example, _reason(result), (), ()))
-        elif isinstance(result, list):
-            tokens = tuple(tuple(token_bytes(tokenizer, each.input_ids)) for each in result)
-            views.append(RowView(number, raw, example, "", tuple(result), tokens))
+        example = examples[number]
+        if isinstance(example, RowError):
+            views.append(RowView(number, raw, Example(), _reason(example), (), (), source))
+        else:
+            views.append(_view(number, raw, example, rendered[number], source, tokenizer))
     return views
+
+
+def _view(
+    number: int,
+    raw: dict[str, Any],
+    example: Example,
+    rendered: Sequence[tuple[str, list[Rendered] | RowError]],
+    source: str,
+    tokenizer: LightTokenizer,
+) -> RowView:
+    """A row with the renderings of its sides, or the first reason against one of them."""
+    shown: list[tuple[str, Rendered]] = []
+    for side, result in rendered:
+        if isinstance(result, RowError):
+            why = f"the {side} side: {_reason(result)}" if side else _reason(result)
+            return RowView(number, raw, example, why, (), (), source)
+        shown += [(side, each) for each in result]
+    tokens = tuple(tuple(token_bytes(tokenizer, each.input_ids)) for _, each in shown)
+    renderings, names = tuple(each for _, each in shown), tuple(side for side, _ in shown)
+    return RowView(number, raw, example, "", renderings, tokens, source, names)
 
 
 def _reason(error: RowError) -> str:
@@ -91,24 +115,12 @@ def token_bytes(tokenizer: LightTokenizer, ids: Sequence[int]) -> list[bytes]:
         if id in added:
             parts.append(text.encode("utf-8", "surrogatepass"))
         elif byte_level:
-            parts.append(b"".join(_alphabet().get(char, char.encode()) for char in text))
+            parts.append(b"".join(byte_alphabet().get(char, char.encode()) for char in text))
         elif byte:
             parts.append(bytes.fromhex(byte[1]))
         else:
             parts.append(text.replace("\u2581", " ").encode())
     return parts
-
-
-@cache
-def _alphabet() -> dict[str, bytes]:
-    """Byte-level BPE writes each byte as a printable character; this is the way back.
-
-    Printable Latin-1 stands for itself; the other bytes are the characters from U+0100 on, in order.
-    """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in set(printable)]
-    back = {chr(byte): bytes([byte]) for byte in printable}
-    return back | {chr(0x100 + place): bytes([byte]) for place, byte in enumerate(others)}
 
 
 def as_json(views: Sequence[RowView]) -> dict[str, Any]:
@@ -122,19 +134,25 @@ def as_json(views: Sequence[RowView]) -> dict[str, Any]:
 def _row_as_json(view: RowView) -> dict[str, Any]:
     return {
         "row": view.number,
+        "source": view.source,
         # Parquet has dates and bytes, which JSON has not.
         "raw": json.loads(json.dumps(view.raw, default=str)),
         "messages": [dict(message) for message in view.example.messages],
+        "chosen": [dict(message) for message in view.example.chosen],
+        "rejected": [dict(message) for message in view.example.rejected],
+        "label": view.example.label,
+        "tools": json.loads(view.example.tools or "[]"),
         "refused": view.refused,
         "renderings": [
             {
+                "side": side,
                 "input_ids": each.input_ids,
                 "loss_mask": each.loss_mask,
                 "tokens": [token.decode("utf-8", "backslashreplace") for token in tokens],
                 "text": each.text,
                 "truncated": each.truncated,
             }
-            for each, tokens in zip(view.renderings, view.tokens, strict=True)
+            for side, each, tokens in zip(view.sides, view.renderings, view.tokens, strict=True)
         ],
     }
 
@@ -149,7 +167,7 @@ def statistics(views: Sequence[RowView]) -> list[str]:
         f"{tokens:,} tokens, {learned:,} of them bear loss"
         + (f" ({learned / tokens:.0%}), longest row {max(len(each.input_ids) for each in all_of):,}" if tokens else ""),
     ]
-    if split := sum(len(view.renderings) > 1 for view in views):
+    if split := sum(len(view.renderings) > len(set(view.sides)) for view in views):
         said.append(f"{split} rows become several: the template shows an answer differently once it is history")
     if cut := sum(each.truncated for each in all_of):
         said.append(f"{cut} truncated at cutoff_len")
@@ -165,20 +183,37 @@ def as_text(views: Sequence[RowView], *, colour: bool) -> str:
     """
     lines: list[str] = []
     for view in views:
-        lines.append(_paint(f"── row {view.number} ", BOLD, colour))
+        lines.append(
+            _paint(f"── row {view.number} " + (f"({visible(view.source)}) " if view.source else ""), BOLD, colour)
+        )
         lines += [f"{visible(str(name))}: {visible(_raw_text(value))}" for name, value in view.raw.items()]
         if view.refused:
             lines += [_paint(f"refused: {visible(view.refused)}", RED, colour), ""]
             continue
-        for message in view.example.messages:
-            lines.append(f"  {_paint(visible(str(message['role'])), BOLD, colour)}: {visible(str(message['content']))}")
+        lines += [_message(message, colour) for message in view.example.messages]
+        for name, answers in (("chosen", view.example.chosen), ("rejected", view.example.rejected)):
+            lines += [f"  {name}, {_message(message, colour).lstrip()}" for message in answers]
+        if view.example.label is not None:
+            lines.append(f"  label: the answer is {'wanted' if view.example.label else 'not wanted'}")
         for number, (each, tokens) in enumerate(zip(view.renderings, view.tokens, strict=True), start=1):
             several = f"{number} of {len(view.renderings)}, " if len(view.renderings) > 1 else ""
+            side = f"{view.sides[number - 1]}, " if view.sides[number - 1] else ""
             cut = ", truncated" if each.truncated else ""
-            lines.append(f"  [{several}{len(each.input_ids):,} tokens, {sum(each.loss_mask):,} bear loss{cut}]")
+            lines.append(f"  [{side}{several}{len(each.input_ids):,} tokens, {sum(each.loss_mask):,} bear loss{cut}]")
             lines.append(_marked(tokens, each.loss_mask, colour))
         lines.append("")
     return "\n".join([*lines, *statistics(views)])
+
+
+def _message(message: Message, colour: bool) -> str:
+    """A message on a line: who, what was thought, what is said, which tools are called."""
+    said = [str(message["content"])] if message["content"] or "tool_calls" not in message else []
+    if message.get("reasoning_content"):
+        said.insert(0, f"(thinks) {message['reasoning_content']}")
+    for call in message.get("tool_calls", ()):
+        said.append(f"(calls) {call['function']['name']} {_raw_text(call['function']['arguments'])}")
+    unlearned = " (weight 0)" if message.get("weight") == 0 else ""
+    return f"  {_paint(visible(str(message['role'])), BOLD, colour)}{unlearned}: {visible(' '.join(said))}"
 
 
 def _marked(tokens: Sequence[bytes], mask: Sequence[bool], colour: bool) -> str:

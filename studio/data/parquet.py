@@ -4,35 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from studio.data.blocks import MAX_ROW, START, Block, Mark, Row, too_long
+from studio.data.arrow import batch_rows, damaged, first_line, refuse_twice
+from studio.data.blocks import START, Block, Mark
 from studio.data.encoding import read_head
+from studio.data.textfile import TextFile
 from studio.errors import DatasetError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _BATCH = 256
 _BUFFER = 256 * 1024
 _MAGIC = b"PAR1"
 
 
-def parquet_rows(path: Path, mark: Mark = START) -> Iterator[Block]:
+def parquet_rows(source: TextFile, mark: Mark = START) -> Iterator[Block]:
     """Rows of a Parquet file from a row group on (`mark.offset` counts groups).
 
     Raises DatasetError for a file that is cut, is no Parquet, or fails its checksums.
     """
     import pyarrow as pa
 
-    file, row = _open(path), mark.row
+    path, row = source.path, mark.row
+    file = _open(path)
+    refuse_twice(path, file.schema_arrow.names)
     try:
         groups = range(mark.offset, file.num_row_groups)
         for batch in file.iter_batches(_BATCH, row_groups=groups, use_threads=False):
-            yield Block(Mark(mark.offset, row), batch.num_rows, _rows(path, row, batch))
+            yield Block(Mark(mark.offset, row), batch.num_rows, batch_rows(path, row, batch))
             row += batch.num_rows
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} is damaged after row {row}: {_first_line(error)}. Fetch it again.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, row, error) from None
     finally:
         file.close()
 
@@ -75,18 +76,4 @@ def _open(path: Path) -> Any:
             path, memory_map=False, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True
         )
     except (pa.ArrowException, OSError) as error:
-        raise DatasetError(
-            f"{path}: its Parquet footer cannot be read: {_first_line(error)}. Fetch it again."
-        ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0].rstrip(". ")[:200]
-
-
-def _rows(path: Path, row: int, batch: pa.RecordBatch) -> Iterator[Row]:
-    large = batch.nbytes > MAX_ROW
-    for index, value in enumerate(batch.to_pylist()):
-        row += 1
-        size = batch.slice(index, 1).nbytes if large else 0
-        yield row, too_long(path, row, 0, size) if size > MAX_ROW else value
+        raise DatasetError(f"{path}: its Parquet footer cannot be read: {first_line(error)}. Fetch it again.") from None

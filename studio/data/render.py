@@ -16,6 +16,7 @@ from studio.data.example import Example
 from studio.data.mask import mask_by_bytes, mask_by_offsets
 from studio.data.turns import Draft, drafts
 from studio.errors import RowError
+from studio.model.coverage import Coverage
 from studio.model.templates import Span, Template
 from studio.model.tokenizer import LightTokenizer
 
@@ -70,27 +71,27 @@ def _chunk(
 ) -> list[list[Rendered] | RowError]:
     planned = [_plan(example, tokenizer, template, view) for example in examples]
     # Documents get the tokens that the tokenizer puts around them; a chat template writes its own.
-    plain = [bool(example.text) for example in examples]
     texts: dict[bool, list[str]] = {True: [], False: []}
-    for plan, is_plain in zip(planned, plain, strict=True):
+    for plan in planned:
         if not isinstance(plan, RowError):
-            texts[is_plain] += [draft.text for draft in plan]
+            for draft in plan:
+                texts[draft.bare].append(draft.text)
     # The pieces of a long document are told apart by offsets; a mask may come without them.
     offsets = view.documents or tokenizer.byte_widths is None
-    encoded = {kind: iter(_encode(tokenizer, texts[kind], special=kind, offsets=offsets)) for kind in texts}
+    encoded = {bare: iter(_encode(tokenizer, texts[bare], special=not bare, offsets=offsets)) for bare in texts}
     done: list[list[Rendered] | RowError] = []
-    for plan, is_plain in zip(planned, plain, strict=True):
+    for example, plan in zip(examples, planned, strict=True):
         if isinstance(plan, RowError):
             done.append(plan)
             continue
-        pairs = [(draft, next(encoded[is_plain])) for draft in plan]
+        pairs = [(draft, next(encoded[draft.bare])) for draft in plan]
         rows: list[Rendered] = []
         for draft, encoding in pairs:
             if isinstance(encoding, RowError):
                 done.append(encoding)
                 break
             if view.documents:
-                rows += _pieces(draft, encoding, tokenizer.eos_id if is_plain else None, view)
+                rows += _pieces(draft, encoding, tokenizer, view, closed=not example.text)
             else:
                 rows.append(_row(draft, encoding, tokenizer, view.cutoff_len))
         else:
@@ -100,8 +101,8 @@ def _chunk(
 
 def _plan(example: Example, tokenizer: LightTokenizer, template: Template | None, view: View) -> list[Draft] | RowError:
     try:
-        if example.text:
-            return [_document(example.text, view)]
+        if example.text and (view.documents or not example.messages):
+            return [_document(example, tokenizer, view)]
         if template is None:
             raise RowError("a conversation needs a chat template, and none was chosen. Set template, for example auto.")
         return drafts(
@@ -116,24 +117,47 @@ def _plan(example: Example, tokenizer: LightTokenizer, template: Template | None
         return error
 
 
-def _document(text: str, view: View) -> Draft:
+def _document(example: Example, tokenizer: LightTokenizer, view: View) -> Draft:
     if not view.documents:
         raise RowError(
             "this stage learns from conversations; the row is plain text. Use stage pt for it, or map the "
             "columns prompt and response in dataset_info.json."
         )
-    return Draft(text, [(0, len(text))])
+    text = example.text
+    if example.messages:
+        # A conversation written out: its marks are this tokenizer's, or stand for those that it has.
+        for mark, own in (("<s>", tokenizer.bos_token), ("</s>", tokenizer.eos_token)):
+            if mark not in tokenizer.end_strings:
+                text = text.replace(mark, own)
+    begun = tokenizer.bos_token
+    return Draft(text, [(0, len(text))], bare=bool(begun) and text.startswith(begun))
 
 
 def _encode(tokenizer: LightTokenizer, texts: list[str], *, special: bool, offsets: bool) -> list[Encoding | RowError]:
     encode = tokenizer.fast.encode_batch if offsets else tokenizer.fast.encode_batch_fast
     try:
-        return list(encode(texts, add_special_tokens=special))
+        done: list[Encoding | RowError] = list(encode(texts, add_special_tokens=special))
     except (TypeError, UnicodeEncodeError):
         if len(texts) == 1:
             return [_not_text(texts[0])]
         # One bad text spoils the batch: encode them one by one to find it.
         return [one for text in texts for one in _encode(tokenizer, [text], special=special, offsets=offsets)]
+    if tokenizer.coverage is None:
+        return done
+    return [_losing(text, tokenizer.coverage) or one for text, one in zip(texts, done, strict=True)]
+
+
+def _losing(text: str, coverage: Coverage) -> RowError | None:
+    """The complaint about characters that encoding would leave out, and with them the place of all tokens behind."""
+    lost = coverage.lost(text)
+    if not lost:
+        return None
+    first = f"{lost[0]!r} (U+{ord(lost[0]):04X})"
+    which = f"{first} and {len(lost) - 1} more in the row, and leaves them" if lost[1:] else f"{first}, and leaves it"
+    return RowError(
+        f"the tokenizer must have a token for every character; it has none for {which} out without a word. Take out "
+        "what it does not know, or use a tokenizer that has byte tokens."
+    )
 
 
 def _not_text(text: str) -> RowError:
@@ -166,11 +190,14 @@ def _mask(draft: Draft, encoding: Encoding, ids: list[int], tokenizer: LightToke
     return mask_by_offsets(encoding, spans, len(text))
 
 
-def _pieces(draft: Draft, encoding: Encoding, eos_id: int | None, view: View) -> list[Rendered]:
-    """A document as consecutive rows of at most `cutoff_len`; nothing is dropped."""
+def _pieces(draft: Draft, encoding: Encoding, tokenizer: LightTokenizer, view: View, *, closed: bool) -> list[Rendered]:
+    """A document as consecutive rows of at most `cutoff_len`; nothing is dropped.
+
+    `closed`: it has its own end, so none is put behind it.
+    """
     ids = encoding.ids
-    if eos_id is not None and ids[-1:] != [eos_id]:
-        ids.append(eos_id)
+    if not closed:
+        ids = _ended(ids, draft.text, tokenizer)
     starts = list(range(0, len(ids), view.cutoff_len))
     if len(starts) > 1 and len(ids) - starts[-1] == 1 and view.cutoff_len > 2:
         # A row of one token has nothing to predict.
@@ -181,6 +208,14 @@ def _pieces(draft: Draft, encoding: Encoding, eos_id: int | None, view: View) ->
         mask = [False, *[True] * (end - start - 1)]  # nothing in the row predicts its first token
         pieces.append(Rendered(ids[start:end], mask, text, [(0, len(text))], False))
     return pieces
+
+
+def _ended(ids: list[int], text: str, tokenizer: LightTokenizer) -> list[int]:
+    """The ids with the end token behind them, once."""
+    end = tokenizer.eos_id
+    if not text[-200:].rstrip().endswith(tokenizer.eos_token):
+        return ids if ids[-1:] == [end] else [*ids, end]
+    return ids[:-1] if ids[-2:] == [end, end] else ids
 
 
 def _char_at(encoding: Encoding, token: int, text: str) -> int:

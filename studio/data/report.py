@@ -12,6 +12,11 @@ from studio.errors import DatasetError, RowError
 
 LISTED = 100
 SHOWN = 20
+# A quoted value this long is told from row to row only by what it quotes.
+LONG = 27
+# A value as repr writes it. An apostrophe within a word opens nothing, and one in a value is escaped
+# or makes repr choose the other quotation marks.
+_QUOTED = re.compile(r"""(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?!\w)""")
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,10 @@ class Refused:
 
 @dataclass
 class Counts:
-    """The numbers of one dataset. `rows` are raw ones; `kept` are those a model is trained on."""
+    """The numbers of one dataset. `rows` are raw ones; `kept` are those a model is trained on.
+
+    `unknown` counts the tokens that stand for what the tokenizer does not know.
+    """
 
     rows: int = 0
     kept: int = 0
@@ -39,6 +47,7 @@ class Counts:
     split_rows: int = 0
     tokens: int = 0
     label_tokens: int = 0
+    unknown: int = 0
 
     def sentence(self, name: str, cutoff_len: int) -> str:
         """'tiny_sft: 40 rows, 38 kept (1,204 tokens, 310 of them targets), 2 truncated, …'."""
@@ -53,6 +62,15 @@ class Counts:
         if self.split_rows:
             parts.append(f"{self.split_rows:,} split into several")
         return ", ".join(parts)
+
+    def warning(self, name: str) -> str:
+        """What the model will not see of the rows, '' when it sees everything."""
+        if not self.unknown:
+            return ""
+        return (
+            f"warning: {name}: {self.unknown:,} of {self.tokens:,} tokens are the unknown token: the tokenizer does "
+            "not know the characters there, and the model cannot tell them apart. Use a tokenizer made for such texts."
+        )
 
 
 @dataclass(frozen=True)
@@ -121,6 +139,7 @@ class Report:
     def sentences(self) -> list[str]:
         """Lines for the log: one a dataset, one on lengths, then refused rows and their reasons."""
         said = [counts.sentence(name, self.cutoff_len) for name, counts in self.datasets.items()]
+        said += [told for name, counts in self.datasets.items() if (told := counts.warning(name))]
         long = self.lengths
         said.append(
             f"length of a row in tokens: mean {long.mean:.0f}, median {long.p50:,}, "
@@ -215,4 +234,8 @@ class RefusedRows:
 
 def alike(why: str) -> str:
     """A reason without what differs from row to row: numbers and long quoted values become '…'."""
-    return re.sub(r"\b\d+(?:[.,]\d+)*\b", "…", re.sub(r"'[^']{25,}'", "'…'", why))
+    return re.sub(r"\b\d+(?:[.,]\d+)*\b", "…", _QUOTED.sub(_shortened, why))
+
+
+def _shortened(quoted: re.Match[str]) -> str:
+    return quoted[0] if len(quoted[0]) < LONG else "'…'"

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import datasets
     import numpy as np
 
+# What of an entry says where its files are, or what they are called; the files themselves count.
+_NOT_ROWS = {"origin", "base", "file_name", "hub", "folder", "subset", "split", "why"}
 ROWS, REPORT = "rows.arrow", "report.json"
 
 
@@ -97,11 +99,11 @@ def prepare(  # noqa: PLR0913
     """
     for entry in entries:
         must_fit(entry, view)
-    plan = Plan(tuple(entries), tokenizer, template, view, max_samples)
-    files = [path for entry in entries for path in entry.files()]
-    stamps = {path: Stamp.of(path) for path in files}
+    files = tuple(tuple(entry.files()) for entry in entries)
+    plan = Plan(tuple(entries), files, tokenizer, template, view, max_samples)
+    stamps = {path: Stamp.of(path) for paths in files for path in paths}
     with _full_disk_told(place):
-        shown = {place.shown(path): file_hash(path, place.cache) for path in files}
+        shown = {place.shown(path): file_hash(path, place.cache) for path in stamps}
         folder = place.cache / "rows" / _key(plan, shown)[:32]
         if overwrite_cache:
             shutil.rmtree(folder, ignore_errors=True)
@@ -119,8 +121,9 @@ def _key(plan: Plan, hashes: Mapping[str, str]) -> str:
     return key_of(
         {
             # Complaints that are kept name the files, so these are part of it.
-            "files": hashes,
-            "entries": [entry.model_dump(mode="json", exclude={"origin", "base"}) for entry in plan.entries],
+            "files": [(entry.name, len(files)) for entry, files in zip(plan.entries, plan.files, strict=True)],
+            "hashes": list(hashes.items()),
+            "entries": [entry.model_dump(mode="json", exclude=_NOT_ROWS) for entry in plan.entries],
             "template": None if plan.template is None else plan.template.jinja,
             "tokenizer": plan.tokenizer.fingerprint,
             "view": asdict(plan.view),
@@ -134,7 +137,7 @@ def _make(folder: Path, plan: Plan, stamps: Mapping[Path, Stamp], place: Workspa
     """Render all rows into `folder`, which appears when they are complete."""
     try:
         with staged(folder) as beside:
-            report = tokenise(plan, place.shown, beside / ROWS, progress)
+            report = tokenise(plan, place, beside / ROWS, progress)
             for path, stamp in stamps.items():
                 must_be_unchanged(path, stamp)
             write_json(beside / REPORT, report.as_json())

@@ -168,7 +168,7 @@ def not_unicode(value: Any) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         found = f"\\u{ord(text[error.start]):04x}"
-        return f"it holds half a character ({found}, a lone surrogate), so it is not valid Unicode"
+        return f"it holds half a character ({found}, a lone surrogate); write the whole character, or take it away"
     return ""
 
 

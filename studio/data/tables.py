@@ -1,20 +1,20 @@
-"""Reader of CSV: the delimiter is found, the header is needed, every cell stays text."""
+"""Reader of CSV and TSV: the delimiter is found, the header is needed, every cell stays text."""
 
 from __future__ import annotations
 
 import csv
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from studio.data.blocks import MAX_ROW, PIECE, START, Block, Lines, Mark, Row, lines_of, too_long
-from studio.data.encoding import read_head, size_words
+from studio.data.encoding import HEAD, size_words
+from studio.data.textfile import TextFile
 from studio.errors import DatasetError, RowError
 
 DELIMITERS = ",;\t|"
 
 
-def csv_rows(path: Path, mark: Mark = START) -> Iterator[Block]:
+def csv_rows(file: TextFile, mark: Mark = START) -> Iterator[Block]:
     """Rows of a CSV file by its header; blank lines are passed over.
 
     A row with more or fewer fields than the header is a `RowError` that names its line. Raises
@@ -22,17 +22,17 @@ def csv_rows(path: Path, mark: Mark = START) -> Iterator[Block]:
     """
     # The limit is one of the whole process and its default refuses a field above 131,072.
     csv.field_size_limit(max(MAX_ROW, csv.field_size_limit()))
-    delimiter = find_delimiter(path)
-    source = _Source(path, START)
+    delimiter = find_delimiter(file)
+    source = _Source(file, START)
     records = _records(source, delimiter)
-    header = _header(path, next(records, (1, [])))
+    header = _header(file, next(records, (1, [])))
     if mark.offset:
-        source = _Source(path, mark)
+        source = _Source(file, mark)
         records = _records(source, delimiter)
     start, rows, number = source.mark(mark.row), list[Row](), mark.row
     for line, fields in records:
         number += 1
-        rows.append((number, _row(path, number, line, header, fields)))
+        rows.append((number, _row(file, number, line, header, fields)))
         if source.taken - start.offset >= PIECE:
             yield Block(start, len(rows), iter(rows))
             start, rows = source.mark(number), []
@@ -40,11 +40,12 @@ def csv_rows(path: Path, mark: Mark = START) -> Iterator[Block]:
         yield Block(start, len(rows), iter(rows))
 
 
-def find_delimiter(path: Path) -> str:
+def find_delimiter(file: TextFile) -> str:
     """Which of `, ; tab |` splits the first lines into equally many fields, and into the most."""
-    head = read_head(path).decode("utf-8-sig", "ignore")
+    with file.open() as stream:
+        head = stream.read(HEAD).decode("utf-8-sig", "ignore")
     lines = [line for line in re.split(r"\r\n|\r|\n", head)[:200] if line.strip()]
-    best, delimiter = (0.0, 0), "\t" if path.suffix.lower() == ".tsv" else ","
+    best, delimiter = (0.0, 0), "\t" if file.ending == ".tsv" else ","
     for candidate in DELIMITERS:
         widths = []
         try:
@@ -64,8 +65,8 @@ def find_delimiter(path: Path) -> str:
 class _Source:
     """Lines for `csv.reader`, which takes them only as it needs them, with the place after each."""
 
-    def __init__(self, path: Path, mark: Mark) -> None:
-        self.path, self._blocks = path, lines_of(path, mark)
+    def __init__(self, file: TextFile, mark: Mark) -> None:
+        self.file, self._blocks = file, lines_of(file, mark)
         self._raw: Iterator[bytes] = iter(())
         self.taken, self.line = mark.offset, mark.line
 
@@ -91,7 +92,7 @@ class _Source:
     def _refuse_long(self, block: Lines) -> None:
         if block.too_long:
             raise DatasetError(
-                f"{self.path}: line {block.line + 1} is {size_words(block.too_long)} long; at most "
+                f"{self.file}: line {block.line + 1} is {size_words(block.too_long)} long; at most "
                 f"{size_words(MAX_ROW)} are read. Split it, or take it out."
             )
 
@@ -108,7 +109,7 @@ def _records(source: _Source, delimiter: str) -> Iterator[tuple[int, list[str] |
         except csv.Error as error:
             if "field larger" in str(error) or "end of data" in str(error):
                 raise DatasetError(
-                    f"{source.path}: line {line}: a quotation mark opened in this row is not closed "
+                    f"{source.file}: line {line}: a quotation mark opened in this row is not closed "
                     f'within {size_words(MAX_ROW)}, or at all. Close it, or double it inside a field ("").'
                 ) from None
             yield line, f'line {source.line}: {error}; double a quotation mark inside a field ("")'
@@ -117,10 +118,10 @@ def _records(source: _Source, delimiter: str) -> Iterator[tuple[int, list[str] |
             yield line, fields
 
 
-def _header(path: Path, first: tuple[int, list[str] | str]) -> list[str]:
+def _header(file: TextFile, first: tuple[int, list[str] | str]) -> list[str]:
     line, names = first
     if isinstance(names, str):
-        raise DatasetError(f"{path}: the header cannot be read: {names}.")
+        raise DatasetError(f"{file}: the header cannot be read: {names}.")
     problem = ""
     if any(not name.strip() for name in names):
         problem = "one of its fields is empty"
@@ -131,7 +132,7 @@ def _header(path: Path, first: tuple[int, list[str] | str]) -> list[str]:
         problem = f"{names[0][:40]!r} is no name of a column"
     if problem:
         raise DatasetError(
-            f"{path}: line {line} must be a header that names each column once, but {problem}. "
+            f"{file}: line {line} must be a header that names each column once, but {problem}. "
             "Put a line such as instruction,input,output first."
         )
     return names
@@ -141,17 +142,19 @@ def _is_number(text: str) -> bool:
     return text.strip().lstrip("+-").replace(".", "", 1).isdigit()
 
 
-def _row(path: Path, number: int, line: int, header: list[str], fields: list[str] | str) -> dict[str, str] | RowError:
+def _row(
+    file: TextFile, number: int, line: int, header: list[str], fields: list[str] | str
+) -> dict[str, str] | RowError:
     if isinstance(fields, str):
-        return RowError(fields, file=str(path), row=number)
+        return RowError(fields, file=str(file), row=number)
     if len(fields) != len(header):
         why = (
             f"line {line}: the row has {len(fields)} fields where the header names {len(header)} "
             f"({', '.join(header[:8])}); put a field that holds the delimiter in quotation marks"
         )
-        return RowError(why, file=str(path), row=number)
+        return RowError(why, file=str(file), row=number)
     if (size := sum(map(len, fields))) > MAX_ROW:
-        return too_long(path, number, line, size)
+        return too_long(file, number, line, size)
     if any("\0" in field for field in fields):
-        return RowError(f"line {line}: it holds a NUL character; take it away", file=str(path), row=number)
+        return RowError(f"line {line}: it holds a NUL character; take it away", file=str(file), row=number)
     return dict(zip(header, fields, strict=True))

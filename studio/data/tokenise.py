@@ -6,19 +6,20 @@ import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from studio.data.catalog import DatasetEntry, kind_of
+from studio.data.catalog import DatasetEntry
 from studio.data.example import Example, to_example
+from studio.data.kinds import kind_of
+from studio.data.reading import chosen_rows
 from studio.data.render import Rendered, View, render
 from studio.data.report import Counts, Lengths, RefusedRows, Report
-from studio.data.source import rows as raw_rows
 from studio.errors import DatasetError, RowError
 from studio.model.templates import Template
 from studio.model.tokenizer import LightTokenizer
+from studio.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,11 +32,26 @@ Tell = Callable[[str, int, int | None], None]
 CHUNK_ROWS, CHUNK_CHARACTERS = 1_000, 8_000_000
 
 
+# Kinds of rows that are compared or weighed: what they are, which stages take them, and the way out.
+_COMPARED = {
+    "pairs": (
+        "pairs of a chosen and a rejected answer, which stages rm and dpo compare",
+        "To learn the chosen answers alone, register the file once more without ranking, with the chosen column as "
+        "columns.response, or make a file of them.",
+    ),
+    "judged": (
+        "answers with a label, wanted or not, which stage kto weighs",
+        "To learn the wanted answers alone, make a file of them.",
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides what the rows become."""
+    """Everything that decides what the rows become; `files` holds those of each entry."""
 
     entries: tuple[DatasetEntry, ...]
+    files: tuple[tuple[Path, ...], ...]
     tokenizer: LightTokenizer
     template: Template | None
     view: View
@@ -44,9 +60,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Raw:
-    """One raw row on its way: its number from 1, and the example or why there is none."""
+    """One raw row on its way: its number in the dataset and row in its file, and its example or why there is none."""
 
     number: int
+    file: Path
+    row: int
     example: Example | RowError
 
 
@@ -61,24 +79,23 @@ def use_workers(count: int) -> None:
     os.environ.setdefault("RAYON_NUM_THREADS", str(min(count, os.cpu_count() or 1)))
 
 
-def tokenise(plan: Plan, shown: Callable[[Path], str], out: Path, progress: Tell | None) -> Report:
+def tokenise(plan: Plan, place: Workspace, out: Path, progress: Tell | None) -> Report:
     """Write all rows of the plan to an Arrow stream at `out` and say what became of them.
 
-    `shown` gives a path as it stands in complaints. Raises DatasetError for a file that cannot be
-    read.
+    Raises DatasetError for a file that cannot be read.
     """
     refused = RefusedRows()
     every: dict[str, Counts] = {}
-    with RowWriter(out) as writer:
-        for index, entry in enumerate(plan.entries):
+    with RowWriter(out, plan.tokenizer.unknown_id) as writer:
+        for index, (entry, files) in enumerate(zip(plan.entries, plan.files, strict=True)):
             counts = every.setdefault(entry.name, Counts())
-            for file, chunk in chunks(entry, plan):
+            for chunk in chunks(entry, files, place.cache, plan.max_samples):
                 done = render_chunk(chunk, plan)
                 for raw, result in zip(chunk, done, strict=True):
                     counts.rows += 1
                     if isinstance(result, RowError):
                         counts.refused += 1
-                        refused.add(entry.name, result.at(shown(file), raw.number))
+                        refused.add(entry.name, result.at(place.shown(raw.file), raw.row))
                     else:
                         writer.add(index, raw.number, result, counts)
                 writer.flush()
@@ -93,31 +110,35 @@ def tokenise(plan: Plan, shown: Callable[[Path], str], out: Path, progress: Tell
     )
 
 
-def chunks(entry: DatasetEntry, plan: Plan) -> Iterator[tuple[Path, list[Raw]]]:
-    """The raw rows of a dataset, file by file, in chunks; at most `max_samples` of them in all."""
-    left = plan.max_samples
-    for file in entry.files():
-        chunk: list[Raw] = []
-        size = 0
-        for number, row in islice(raw_rows(file, sample_by=entry.sample_by), left):
-            example = example_of(row, entry)
-            chunk.append(Raw(number, example))
-            size += _characters(example)
-            left = None if left is None else left - 1
-            if len(chunk) == CHUNK_ROWS or size > CHUNK_CHARACTERS:
-                yield file, chunk
-                chunk, size = [], 0
-        if chunk:
-            yield file, chunk
+def chunks(entry: DatasetEntry, files: Sequence[Path], cache: Path, max_samples: int | None) -> Iterator[list[Raw]]:
+    """The rows of a dataset to learn from, in chunks; at most `max_samples` of them in all."""
+    chunk: list[Raw] = []
+    size = 0
+    for number, file, row, value in chosen_rows(entry, files, cache, max_samples):
+        example = example_of(value, entry)
+        chunk.append(Raw(number, file, row, example))
+        size += _characters(example)
+        if len(chunk) == CHUNK_ROWS or size > CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 def must_fit(entry: DatasetEntry, view: View) -> None:
-    """Raise DatasetError for a dataset of plain texts where the stage learns from conversations."""
-    if kind_of(entry) == "text" and not view.documents:
+    """Raise DatasetError for a dataset whose kind of rows this stage does not learn from."""
+    kind = kind_of(entry)
+    if kind == "text" and not view.documents:
         raise DatasetError(
             f"this stage learns from conversations; dataset {entry.name!r} holds plain texts, which fit "
             f"stage pt. Use --stage pt, or map the columns of question and answer (prompt, response) of "
             f"{entry.name!r} in {entry.origin}."
+        )
+    if kind in _COMPARED:
+        what, remedy = _COMPARED[kind]
+        raise DatasetError(
+            f"stages pt and sft learn every answer, and some of dataset {entry.name!r} are not wanted: it holds "
+            f"{what}. {remedy}"
         )
 
 
@@ -141,10 +162,11 @@ def render_chunk(chunk: Sequence[Raw], plan: Plan) -> list[list[Rendered] | RowE
 class RowWriter:
     """Rows into an Arrow stream, a batch a flush; keeps the length of each row that was written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, unknown_id: int | None = None) -> None:
         import pyarrow as pa
 
         self.lengths = array("q")
+        self._unknown_id = unknown_id
         self._schema = pa.schema(
             {
                 "input_ids": pa.list_(pa.int32()),
@@ -171,6 +193,8 @@ class RowWriter:
             counts.truncated += piece.truncated
             counts.tokens += len(piece.input_ids)
             counts.label_tokens += targets
+            if self._unknown_id is not None:
+                counts.unknown += piece.input_ids.count(self._unknown_id)
             self.lengths.append(len(piece.input_ids))
             row = (piece.input_ids, piece.loss_mask, dataset, number, piece.truncated)
             for column, value in zip(self._columns, row, strict=True):

@@ -8,17 +8,22 @@ template writes for generation. Three ways lead there, the first that fits is ta
    characters between.
 3. The template shows an answer in history differently from the last turn (it drops thinking):
    each answer becomes a text of its own that ends with it.
+
+Of an answer its thinking, its content, its tool calls and its end are learned, never the result of
+a tool. A template that leaves thinking or calls out has no way: such a row is refused.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from studio.data.example import Example
 from studio.errors import RowError
+from studio.model.messages import without_thinking
 from studio.model.templates import Span, Template
 
 Messages = Sequence[Mapping[str, Any]]
@@ -26,10 +31,14 @@ Messages = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A text to encode; `spans` are the [start, end) characters that bear loss."""
+    """A text to encode; `spans` are the [start, end) characters that bear loss.
+
+    `bare`: the tokenizer puts no tokens of its own around it, all of them stand in the text.
+    """
 
     text: str
     spans: list[Span]
+    bare: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,26 +71,85 @@ def drafts(
 ) -> list[Draft]:
     """The texts of one conversation: one, or one an answer where history looks different.
 
-    `whole`: everything bears loss. `last_only`: only the last answer does.
-    Raises RowError when the template refuses the row, or no way is exact.
+    `whole`: everything bears loss. `last_only`: only the last answer does. An answer of weight 0 never does,
+    unless everything does.
+    Raises RowError when the template refuses the row or leaves a part of it out, or no way is exact.
     """
-    messages = list(example.messages)
+    messages: list[Mapping[str, Any]] = list(example.messages)
+    if template.enable_thinking is False:
+        # Asked for: answers are learned without the thinking that rows hold.
+        messages = [without_thinking(message) for message in messages]
     if not messages:
         raise RowError("a row must hold a conversation or a text; this one is empty. Remove the row.")
     show = _Show(template, special, ends, _tools(example, template))
+    answers = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
+    rich = any("tool_calls" in message or "reasoning_content" in message for message in messages)
     if whole:
         text = show.whole(messages)
-        return [Draft(text, [(0, len(text))])]
-    answers = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
+        made, wanted = [Draft(text, [(0, len(text))])], answers[-1:]
+    else:
+        wanted = _wanted(messages, answers, last_only)
+        if template.marked:
+            made = _by_marks(show, messages, answers, wanted, rich=rich)
+        else:
+            made = _by_prefix(show, messages, wanted)
+    if rich:
+        _check_shown(made, messages, wanted, template)
+    return made
+
+
+def _wanted(messages: Messages, answers: list[int], last_only: bool) -> list[int]:
+    """The answers to learn, at least one."""
     if not answers:
         raise RowError(
             "a conversation must have an answer to learn; this one has no message of the assistant. "
             "Remove the row, or check the columns and tags of the dataset."
         )
-    wanted = answers[-1:] if last_only else answers
-    if template.marked:
-        return _by_marks(show, messages, answers, wanted)
-    return _by_prefix(show, messages, wanted)
+    wanted = [at for at in (answers[-1:] if last_only else answers) if messages[at].get("weight") != 0]
+    if not wanted:
+        raise RowError(
+            "a conversation must have an answer to learn; here each has weight 0. Remove the row, or give one weight 1."
+        )
+    return wanted
+
+
+def _check_shown(made: Sequence[Draft], messages: Messages, wanted: Sequence[int], template: Template) -> None:
+    """Raise RowError for thinking or a tool call that is not among what is learned, or a result that is not shown."""
+    texts = "\n".join(draft.text for draft in made)
+    learned = "\n".join(draft.text[start:end] for draft in made for start, end in draft.spans)
+    for at, message in enumerate(messages):
+        if at in wanted:
+            lost = _lost(message, learned, template)
+        elif message["role"] == "tool":
+            lost = "" if _longest_word(message["content"]) in texts else "content"
+        else:
+            # Thinking of a past answer may go, as it does at inference.
+            lost = "" if _calls_in(message, texts, template) else "tool calls"
+        if lost:
+            whose = "the result of the tool" if message["role"] == "tool" else "the answer"
+            raise RowError(
+                f"the chat template {template.name!r} must show the {lost} of message {at + 1}, {whose}; it leaves "
+                "that out. Choose a template that knows it, or take the row out."
+            )
+
+
+def _lost(message: Mapping[str, Any], learned: str, template: Template) -> str:
+    """What of an answer is not in the text that is learned, in words; "" when all is."""
+    # Thinking that was turned off is left out on purpose.
+    thought = "" if template.enable_thinking is False else message.get("reasoning_content", "").strip()
+    if thought not in learned:
+        return "thinking (reasoning_content)"
+    return "" if _calls_in(message, learned, template) else "tool calls"
+
+
+def _calls_in(message: Mapping[str, Any], text: str, template: Template) -> bool:
+    calls = message.get("tool_calls", ())
+    return not calls or ("tool_calls" in template.jinja and all(call["function"]["name"] in text for call in calls))
+
+
+def _longest_word(text: str) -> str:
+    """A part of the text that stands in it unchanged even where a template writes the text as JSON."""
+    return max(re.findall(r"[^\W_]+", text), key=len, default="")
 
 
 def _tools(example: Example, template: Template) -> list[dict[str, Any]] | None:
@@ -90,7 +158,7 @@ def _tools(example: Example, template: Template) -> list[dict[str, Any]] | None:
     if not template.shows_tools:
         raise RowError(
             f"the chat template {template.name!r} must show the tools that the row names; it does not know "
-            "tools. Choose a template that does, or leave the tools column out of the dataset's entry.",
+            "tools. Choose a template that does, or map no tools column in dataset_info.json.",
             column="tools",
         )
     try:
@@ -102,17 +170,46 @@ def _tools(example: Example, template: Template) -> list[dict[str, Any]] | None:
     return tools
 
 
-def _by_marks(show: _Show, messages: Messages, answers: list[int], wanted: list[int]) -> list[Draft]:
+def _by_marks(show: _Show, messages: Messages, answers: list[int], wanted: list[int], *, rich: bool) -> list[Draft]:
     text, spans = show.marked(messages)
-    if len(spans) < len(answers):
-        # Some answer of the history is shown without a mark: only as the last turn it is whole.
-        return [_marked_turn(show, messages, at) for at in wanted]
-    if len(wanted) == len(answers):
-        return [Draft(text, spans)]
-    if len(spans) == len(answers):
-        return [Draft(text, spans[-len(wanted) :])]
-    start = len(_prefix(show, messages[: wanted[0]], text, wanted[0]))
-    return [Draft(text, [span for span in spans if span[0] >= start])]
+    if len(spans) == len(answers) and not rich and _in_place(messages, text, spans, answers):
+        return [Draft(text, spans if wanted == answers else [spans[answers.index(at)] for at in wanted])]
+    owned = _owned(show, messages, text, spans, answers, wanted) if len(spans) >= len(wanted) else None
+    # Some answer is shown in history otherwise than as the last turn: only there it is whole.
+    return [Draft(text, owned)] if owned is not None else [_marked_turn(show, messages, at) for at in wanted]
+
+
+def _in_place(messages: Messages, text: str, spans: list[Span], answers: list[int]) -> bool:
+    """Whether each span holds its answer, as it does unless a template marks something else."""
+    pairs = zip(answers, spans, strict=True)
+    return all(messages[at]["content"].strip() in text[start:end] for at, (start, end) in pairs)
+
+
+def _owned(
+    show: _Show, messages: Messages, text: str, spans: list[Span], answers: list[int], wanted: list[int]
+) -> list[Span] | None:
+    """The spans of the wanted answers, each told by the prompt in front of it; None when that is not possible."""
+    starts = []
+    for at in answers:
+        prompt = show.prompt(messages[:at]) if at else ""
+        if not text.startswith(prompt):
+            return None
+        starts.append(len(prompt))
+    taken: list[Span] = []
+    for at, start, end in zip(answers, starts, [*starts[1:], len(text)], strict=True):
+        own = [span for span in spans if start <= span[0] < end]
+        if at not in wanted:
+            continue
+        if len(own) > 1:
+            # The later ones may be of the next question.
+            until = show.whole(messages[: at + 1])
+            if not text.startswith(until):
+                return None
+            own = [span for span in own if span[0] < len(until)]
+        if not own or _lost(messages[at], "".join(text[first:last] for first, last in own), show.template):
+            return None
+        taken += own
+    return taken
 
 
 def _marked_turn(show: _Show, messages: Messages, at: int) -> Draft:

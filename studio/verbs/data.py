@@ -1,76 +1,147 @@
-"""studio data: the registry as a list, and a dataset as training sees it."""
+"""studio data: the registry as a list, a dataset as training sees it, and new entries for files."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+from pathlib import Path
+from typing import Any
 
-from studio.arguments.check import arguments_in, fill
-from studio.arguments.preview import PreviewArguments
+from studio.arguments.base import Arguments
+from studio.arguments.check import arguments_in, fill, respell
+from studio.arguments.preview import EntryArguments, PreviewArguments, SourceArguments
 from studio.command import help_text, read_raw
-from studio.data.catalog import read_catalog
+from studio.data.catalog import Catalog, DatasetEntry, entry_of_file, read_catalog
 from studio.errors import ArgumentError, DatasetError, UsageError
 from studio.material import find_weights, tokenizer_of
-from studio.recipe import Recipe, arguments_of, recipe_groups
+from studio.recipe import Recipe, arguments_of, arguments_of_all, recipe_groups, stage_in
 from studio.registry import did_you_mean
 from studio.stages.base import stage_of
 from studio.workspace import Workspace
 
 HEAD = """usage: studio data list [--dataset_dir DIR]
-       studio data preview NAME --model_name_or_path DIR [--template T] [--cutoff_len N] [--stage sft|pt]
+       studio data preview NAME|PATH --model_name_or_path DIR [--template T] [--cutoff_len N] [--stage sft|pt]
+       studio data recognise PATH [--encoding E]
+       studio data add PATH [--name N] [--encoding E] [--dataset_dir DIR]
 
-  list      every dataset of the registry, and whether it can be used
-  preview   rows as training sees them: raw, as a conversation, as tokens; those that bear loss are coloured
-            --json prints the ids and the loss mask of every token
+  list       every dataset of the registry, and whether it can be used
+  preview    rows as training sees them: raw, as a conversation, as tokens; those that bear loss are coloured
+             --json prints the ids and the loss mask of every token
+  recognise  what a file, a folder or a pattern of files without an entry is taken for, as an entry to paste
+  add        the same entry, written into dataset_info.json; the files stay where they are
 """
-SHOWN = ("model_name_or_path", "tokenizer_name_or_path", "template", "cutoff_len", "stage", "dataset_dir",
-         "train_on_prompt", "mask_history")  # fmt: skip
+SHOWN = ("model_name_or_path", "tokenizer_name_or_path", "template", "enable_thinking", "default_system",
+         "cutoff_len", "stage", "dataset_dir", "train_on_prompt", "mask_history")  # fmt: skip
+SHOWN_FILES = 4
+Groups = dict[str, type[Arguments]]
+PREVIEW: Groups = {"preview": PreviewArguments}
+SOURCE: Groups = {"source": SourceArguments}
+ENTRY: Groups = {**SOURCE, "entry": EntryArguments}
 
 
 def run(words: list[str], workspace: str) -> int:
     """Exit code of the verb."""
     if not words or "--help" in words or "-h" in words:
         print(HEAD)
-        known = {**arguments_in({"preview": PreviewArguments}), **arguments_of("sft")}
-        print(help_text("data", [a for n, a in known.items() if n in SHOWN or a.group == "preview"]))
+        known = {**arguments_in(PREVIEW | ENTRY), **arguments_of("sft")}
+        print(help_text("data", [a for n, a in known.items() if n in SHOWN or a.group in (*PREVIEW, *ENTRY)]))
         return 0
+    verbs = {"list": _list, "preview": _preview, "recognise": _recognise, "add": _add}
     verb, rest = words[0], words[1:]
-    place = Workspace.find(workspace)
-    if verb == "list":
-        return _list(rest, place)
-    if verb == "preview":
-        return _preview(rest, place)
-    raise UsageError(f"studio data {verb}: there is no such verb.{did_you_mean(verb, ('list', 'preview'))}\n\n{HEAD}")
+    if verb not in verbs:
+        raise UsageError(f"studio data {verb}: there is no such verb.{did_you_mean(verb, verbs)}\n\n{HEAD}")
+    return verbs[verb](rest, Workspace.find(workspace))
 
 
 def _list(words: list[str], place: Workspace) -> int:
-    recipe, _ = _read(words)
+    recipe, _ = _read(words, {})
     catalog = read_catalog(place, recipe.data.dataset_dir)
     for name in catalog.names:
         try:
             entry = catalog[name]
-            files = entry.files()
-            state = f"{entry.formatting}, " + ", ".join(f"{place.shown(f)} ({f.stat().st_size:,} bytes)" for f in files)
+            state = f"{entry.formatting}, {_where(entry, place)}"
         except DatasetError as error:
             state = f"cannot be used: {error}"
         print(f"{name}: {state}")
     if not catalog.names:
         looked = f"{place.dataset_info} and {place.path(recipe.data.dataset_dir) / place.dataset_info.name}"
-        sys.stderr.write(f"no dataset is registered: {looked} have no entry. Write one into either.\n")
+        sys.stderr.write(
+            f"no dataset is registered: {looked} have no entry. studio data add PATH writes one for a file.\n"
+        )
     for note in catalog.notes:
         sys.stderr.write(note + "\n")
     return 0
 
 
+def _where(entry: DatasetEntry, place: Workspace) -> str:
+    """Its files with their size; a hub is not asked only to list."""
+    if entry.hub is not None:
+        return f"{entry.hub.repo} on {'ModelScope' if entry.hub.where == 'ms' else 'Hugging Face'}"
+    files = entry.files()
+    listed = [f"{place.shown(file)} ({file.stat().st_size:,} bytes)" for file in files[:SHOWN_FILES]]
+    more = f" and {len(files) - SHOWN_FILES:,} more" if len(files) > SHOWN_FILES else ""
+    drawn = f", {entry.num_samples:,} rows drawn of them" if entry.num_samples else ""
+    return ", ".join(listed) + more + drawn
+
+
+def _recognise(words: list[str], place: Workspace) -> int:
+    recipe, asked = _read(_after_path(words, "recognise"), ENTRY)
+    from studio.data.register import recognised
+
+    raw, why = recognised(words[0], place, encoding=asked["encoding"], dataset_dir=recipe.data.dataset_dir)
+    print(json.dumps({asked["name"] or _name_of(words[0]): raw}, ensure_ascii=False, indent=2))
+    sys.stderr.write(f"it is taken for {why}\n")
+    return 0
+
+
+def _add(words: list[str], place: Workspace) -> int:
+    recipe, asked = _read(_after_path(words, "add"), ENTRY)
+    from studio.data.register import recognised, register
+
+    folder = recipe.data.dataset_dir
+    catalog = read_catalog(place, folder)
+    raw, why = recognised(words[0], place, encoding=asked["encoding"], dataset_dir=folder)
+    name = asked["name"] or _name_of(words[0])
+    origin = register(name, raw, place, catalog, folder)
+    print(f"{name} stands in {place.shown(origin)} now; it is taken for {why}")
+    return 0
+
+
+def _after_path(words: list[str], verb: str) -> list[str]:
+    if not words or words[0].startswith("-"):
+        raise UsageError(f"studio data {verb} needs the path of a file, a folder or a pattern of files.")
+    return words[1:]
+
+
+def _name_of(path: str) -> str:
+    """The file's name without its endings and the marks of a pattern."""
+    stem = Path(path).name.partition(".")[0]
+    return re.sub(r"[*?\[\]]+", "", stem).strip("-_ ") or "data"
+
+
+def _entry(word: str, catalog: Catalog, place: Workspace, encoding: str) -> DatasetEntry:
+    """The dataset of a name, or of a path when no dataset has that name."""
+    if word in catalog:
+        if encoding:
+            raise UsageError(f"--encoding {encoding}: the entry of {word} says its encoding. Write it there.")
+        return catalog[word]
+    if "/" in word or place.path(word).exists():
+        return entry_of_file(word, place, encoding=encoding)
+    return catalog[word]
+
+
 def _preview(words: list[str], place: Workspace) -> int:
     if not words or words[0].startswith("-"):
-        raise UsageError("studio data preview needs the name of a dataset; studio data list shows them.")
+        raise UsageError(
+            "studio data preview needs the name of a dataset or the path of a file; studio data list shows the names."
+        )
     from studio.data.inspect import as_json, as_text, preview
 
     as_data = "--json" in words
-    recipe, asked = _read([word for word in words[1:] if word != "--json"])
-    entry = read_catalog(place, recipe.data.dataset_dir)[words[0]]
+    recipe, asked = _read([word for word in words[1:] if word != "--json"], PREVIEW | SOURCE)
+    entry = _entry(words[0], read_catalog(place, recipe.data.dataset_dir), place, asked["encoding"])
     if not recipe.model.model_name_or_path:
         raise ArgumentError(["studio data preview needs --model_name_or_path: its tokenizer makes the tokens."])
     folder, _ = find_weights(recipe, place)
@@ -81,12 +152,13 @@ def _preview(words: list[str], place: Workspace) -> int:
         template,
         stage_of(recipe).view(recipe),
         place,
-        asked.start - 1,
-        asked.count,
+        asked["start"] - 1,
+        asked["count"],
         _progress,
     )
     if not views:
-        raise DatasetError(f"--start {asked.start}: {entry.name} has fewer rows. Choose a smaller number.")
+        raise DatasetError(f"--start {asked['start']}: {entry.name} has fewer rows. Choose a smaller number.")
+    notes = [*(note for note in (entry.why, *entry.found().notes) if note), *notes]
     if as_data:
         print(json.dumps(as_json(views), ensure_ascii=False))
         return 0
@@ -96,17 +168,17 @@ def _preview(words: list[str], place: Workspace) -> int:
     return 0
 
 
-def _read(words: list[str]) -> tuple[Recipe, PreviewArguments]:
-    """The parts of a recipe that a preview needs, and the page."""
-    known = {**arguments_of("sft"), **arguments_in({"preview": PreviewArguments})}
-    raw = read_raw(words, known)
-    stage = str(raw.get("stage", "sft"))
-    filled = fill({**recipe_groups(stage), "preview": PreviewArguments}, raw)
+def _read(words: list[str], own: Groups) -> tuple[Recipe, dict[str, Any]]:
+    """The parts of a recipe that are needed, and the values of the verb's own arguments."""
+    spelled = respell(read_raw(words, {**arguments_of_all(), **arguments_in(own)}))
+    filled = fill({**recipe_groups(stage_in(spelled.raw)), **own}, spelled.raw)
     if filled.complaints:
-        raise ArgumentError(filled.complaints)
-    page = filled.groups.pop("preview")
-    assert isinstance(page, PreviewArguments)
-    return Recipe(**filled.groups), page  # type: ignore[arg-type]  # the groups are Recipe's own fields
+        raise ArgumentError(spelled.explain(filled.complaints))
+    sys.stderr.writelines(note + "\n" for note in (*spelled.notes, *filled.notes))
+    values: dict[str, Any] = {}
+    for group in own:
+        values |= filled.groups.pop(group).model_dump()
+    return Recipe(**filled.groups), values  # type: ignore[arg-type]  # the groups are Recipe's own fields
 
 
 def _progress(share: float) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from studio.data.catalog import read_catalog
 from studio.data.example import to_example
-from studio.data.source import rows
+from studio.data.reading import dataset_rows
 from studio.errors import RowError
 from studio.workspace import Workspace
 
@@ -42,7 +42,7 @@ def test_every_registered_file_is_there_and_small() -> None:
 @pytest.mark.parametrize("name", REGISTRY)
 def test_every_row_of_a_registered_file_becomes_an_example(name: str) -> None:
     entry = read_catalog(Workspace(TOP))[name]
-    read = [row for file in entry.files() for _, row in rows(file, sample_by=entry.sample_by)]
+    read = [row.value for row in dataset_rows(entry, entry.files())]
     assert read
     for row in read:
         assert not isinstance(row, RowError)

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studio.data.arrays import json_array
+from studio.data.textfile import TextFile
 from studio.errors import DatasetError, RowError
 
 
 def read(path: Path, content: str | bytes) -> list[Any]:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return [row for block in json_array(path) for _, row in block.rows]
+    return [row for block in json_array(TextFile(path)) for _, row in block.rows]
 
 
 def broken(path: Path, content: str) -> tuple[list[Any], str]:
@@ -22,7 +23,7 @@ def broken(path: Path, content: str) -> tuple[list[Any], str]:
     path.write_text(content, encoding="utf-8")
     found: list[Any] = []
     with pytest.raises(DatasetError) as caught:
-        for block in json_array(path):
+        for block in json_array(TextFile(path)):
             found += [row for _, row in block.rows]
     return found, str(caught.value)
 

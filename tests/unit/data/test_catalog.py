@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from studio.data.catalog import Catalog, kind_of, read_catalog
+from studio.data.catalog import Catalog, read_catalog
+from studio.data.kinds import kind_of
 from studio.errors import DatasetError
 from studio.workspace import Workspace
 
@@ -60,7 +61,7 @@ def test_the_top_registry_points_into_data_and_the_inner_one_into_its_folder(pla
 def test_a_name_in_both_registries_is_told_and_the_dataset_dir_wins(place: Workspace) -> None:
     (place.root / "dataset_info.json").write_text('{"a": {"file_name": "top.json"}}')
     catalog = register(place, '{"a": {"file_name": "inner.json"}}', "data")
-    assert catalog["a"].file_name == "inner.json"
+    assert catalog["a"].file_name == ("inner.json",)
     assert len(catalog.notes) == 1 and "'a' stands in" in catalog.notes[0]
 
 
@@ -132,7 +133,7 @@ def test_a_registry_in_another_encoding_is_named(place: Workspace) -> None:
 def test_a_name_that_stands_twice_is_refused_with_both_lines_and_others_stay(place: Workspace) -> None:
     text = '{"a": {"file_name": "x"},\n"b": {"file_name": "y"},\n"a": {"file_name": "z"}}'
     assert "on lines 1 and 3" in complaint_of(place, text, "a")
-    assert register(place, text)["b"].file_name == "y"
+    assert register(place, text)["b"].file_name == ("y",)
 
 
 @pytest.mark.parametrize("name", ["a,b", "", " a", "../x", "a\\nb", "x" * 201])
@@ -145,7 +146,7 @@ def test_a_name_that_cannot_be_listed_is_refused(place: Workspace, name: str) ->
 def test_a_key_written_twice_in_an_entry_refuses_that_entry_only(place: Workspace) -> None:
     text = '{"a": {"file_name": "x", "file_name": "y"}, "b": {"file_name": "y"}}'
     assert "the key 'file_name' stands twice" in complaint_of(place, text, "a")
-    assert register(place, text)["b"].file_name == "y"
+    assert register(place, text)["b"].file_name == ("y",)
 
 
 @pytest.mark.parametrize("asked", ["ONLINE", "REMOTE:someone/data", "nowhere"])
@@ -157,7 +158,7 @@ def test_a_dataset_dir_that_is_no_folder_is_refused(place: Workspace, asked: str
 def test_a_hundred_thousand_entries_are_read_quickly(place: Workspace) -> None:
     many = {f"set_{number}": {"file_name": "x.json"} for number in range(100_000)}
     catalog = register(place, json.dumps(many))
-    assert catalog["set_99999"].file_name == "x.json"
+    assert catalog["set_99999"].file_name == ("x.json",)
     assert catalog.names[0] == "set_0"
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studio.data.encoding import line_start, locate, looks_like, size_words
+from studio.data.encoding import locate, looks_like, not_utf8, size_words
+from studio.data.textfile import TextFile
 
 
 @given(st.text("ab字😀\r\n", max_size=40), st.data())
@@ -18,15 +19,14 @@ def test_a_byte_is_located_as_the_text_before_it_says(
     before = text[: data.draw(st.integers(0, len(text)))]
     offset = len(before.encode())
     lines = before.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    assert locate(path, offset) == (len(lines), len(lines[-1]) + 1)
-    assert line_start(path, offset) == offset - len(lines[-1].encode())
+    last = lines[-1]
+    assert locate(TextFile(path), offset) == (len(lines), len(last) + 1, len(last.encode()) + 1)
 
 
 def test_a_byte_far_in_a_large_file_is_located(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"ab\r\n" * 700_000 + b"x" * 3_000_000)
-    assert locate(path, 2_800_000 + 2_500_000) == (700_001, 2_500_001)
-    assert line_start(path, 2_800_000 + 2_500_000) == 2_800_000
+    assert locate(TextFile(path), 2_800_000 + 2_500_000) == (700_001, 2_500_001, 2_500_001)
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,12 @@ def test_an_encoding_is_recognised(text: str, encoding: str, guess: str) -> None
 
 def test_sizes_are_said_in_words() -> None:
     assert [size_words(size) for size in (7, 8_000, 200_000_000)] == ["7 bytes", "8 kB", "200 MB"]
+
+
+def test_half_a_character_in_the_midst_of_utf8_is_no_other_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("最近总是头晕，应该怎么办？\n".encode() + "头".encode()[:2] + "晕\n".encode())
+    said = str(not_utf8(TextFile(path), path.read_bytes().index(b"\n") + 1))
+    assert "line 2, byte 1: the file is UTF-8 but for bytes such as 0xe5 here" in said
+    path.write_bytes("最近总是头晕，应该怎么办？".encode("gb18030"))
+    assert "it looks like GB18030" in str(not_utf8(TextFile(path), 0))

@@ -1,5 +1,6 @@
 """From a raw row to an example: each format, and each way a row can be wrong."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,13 @@ def complaint(row: dict[str, Any], **keys: Any) -> str:
 
 
 ALPACA = entry()
-SHAREGPT = entry(formatting="sharegpt")
 
 
-def test_there_are_three_formats() -> None:
-    assert list(FORMATS) == ["text", "alpaca", "sharegpt"]
+def test_every_format_says_what_it_reads() -> None:
+    assert list(FORMATS) == ["text", "alpaca", "pairs", "sharegpt", "openai", "moss", "firefly", "xtuner", "atom"]
+    assert FORMATS["alpaca"].meanings == (
+        "prompt", "query", "response", "system", "history", "tools", "chosen", "rejected", "kto_tag",
+    )  # fmt: skip
 
 
 def test_prompt_and_query_join_by_a_newline() -> None:
@@ -102,66 +105,21 @@ def test_an_empty_text_is_refused() -> None:
     assert "the text is empty" in complaint({"text": " "}, formatting="text")
 
 
-def test_a_conversation_maps_its_roles() -> None:
-    row = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
-    assert to_example(row, SHAREGPT) == talk("a", "b")
-    assert to_example({**row, "system": "s"}, SHAREGPT) == talk("a", "b", system="s")
+@pytest.mark.parametrize("column", ["text", "data", "content"])
+def test_a_text_is_found_under_its_usual_names(column: str) -> None:
+    assert to_example({column: "Once.", "title": "x"}, entry(formatting="text")) == Example(text="Once.")
 
 
-def test_a_system_turn_may_come_first() -> None:
-    turns = [{"from": "system", "value": "s"}, {"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
-    assert to_example({"conversations": turns}, SHAREGPT) == talk("a", "b", system="s")
+def test_a_text_under_another_name_asks_for_the_column() -> None:
+    assert "column 'text': the row has no such column; it has body" in complaint({"body": "x"}, formatting="text")
+    listed = complaint({"content": "x"}, formatting="text", columns={"prompt": "text"})
+    assert "it has content" in listed
 
 
-def test_tags_name_keys_and_roles() -> None:
-    tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
-    mine = entry(formatting="sharegpt", columns={"messages": "messages"}, tags=tags)
-    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
-    assert to_example(row, mine) == talk("a", "b")
-
-
-H, G, S = {"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}, {"from": "system", "value": "s"}
-
-
-@pytest.mark.parametrize(
-    ("turns", "said"),
-    [
-        ([G, H], "turn 1 must be 'human' but is 'gpt'"),
-        ([H, H, G], "turn 2 must be 'gpt' but is 'human'"),
-        ([H, G, G], "turn 3 must be 'human' but is 'gpt'"),
-        ([H, S, G], "turn 2 must be 'gpt' but is 'system'"),
-        ([H, G, H], "must end with an answer ('gpt'), but it ends with 'human'"),
-        ([S], "it has no turn beside the system prompt"),
-        ([], "it must be a list of turns; this is an empty list"),
-        ("hi", "it must be a list of turns; this is the text 'hi'"),
-        (None, "it must be a list of turns; this is null"),
-        ([{"from": "humam", "value": "x"}], "turn 1 has the unknown role 'humam'"),
-        ([{"from": ["x"], "value": "x"}], "turn 1 has the unknown role ['x']"),
-        ([{"role": "user", "content": "x"}], "but it is an object with role, content"),
-        (["x"], 'turn 1 must be {"from": "human", "value": "…"}, but it is the text'),
-        ([H, {"from": "gpt", "value": ""}], "turn 2 (gpt) is empty"),
-        ([H, {"from": "gpt", "value": 4}], "turn 2 must be text, but it is the number 4"),
-        ([H, {"from": "gpt", "value": None}], "turn 2 must be text, but it is null"),
-        ([H, {"from": "function_call", "value": "{}"}], "tool calls are not supported"),
-    ],
-)
-def test_a_bad_conversation_names_the_turn(turns: Any, said: str) -> None:
-    assert said in complaint({"conversations": turns}, formatting="sharegpt")
-
-
-def test_an_unknown_role_gets_a_suggestion() -> None:
-    turns = [{"from": "humann", "value": "x"}]
-    assert complaint({"conversations": turns}, formatting="sharegpt").endswith("Did you mean human?")
-
-
-def test_two_system_prompts_are_one_too_many() -> None:
-    said = complaint({"system": "t", "conversations": [S, H, G]}, formatting="sharegpt")
-    assert "a system prompt stands here and in the column 'system'; keep one" in said
-
-
-def test_a_conversation_without_its_column_says_what_there_is() -> None:
-    said = complaint({"conversation": [H, G]}, formatting="sharegpt")
-    assert "it has conversation" in said and "Did you mean conversation?" in said
+def test_tools_of_an_alpaca_row_are_kept_in_one_shape() -> None:
+    mapped = entry(columns={"prompt": "q", "response": "a", "tools": "t"})
+    example = to_example({"q": "a", "a": "b", "t": [{"name": "add", "parameters": {}}]}, mapped)
+    assert json.loads(example.tools) == [{"type": "function", "function": {"name": "add", "parameters": {}}}]
 
 
 def test_a_missing_mapping_is_told() -> None:

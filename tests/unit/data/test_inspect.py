@@ -79,9 +79,7 @@ def test_a_refused_row_is_shown_with_its_reason(workspace: Workspace, tokenizer:
     assert "refused: " in as_text([refused, fine], colour=False)
 
 
-def test_texts_for_a_conversation_stage_say_which_stage_they_fit(
-    workspace: Workspace, tokenizer: LightTokenizer
-):
+def test_texts_for_a_conversation_stage_say_which_stage_they_fit(workspace: Workspace, tokenizer: LightTokenizer):
     assert "stage pt" in shown(workspace, tokenizer, "tiny_pt")[0].refused
     assert shown(workspace, tokenizer, "tiny_pt", view=View(documents=True))[0].renderings
 
@@ -124,10 +122,51 @@ def test_the_tokens_of_a_text_are_its_bytes(tokenizer: LightTokenizer, text: str
     assert b"".join(token_bytes(tokenizer, encoding.ids)).decode() == as_normalised
 
 
-def test_statistics_tell_what_is_cut_and_left_out(workspace: Workspace, tokenizer: LightTokenizer):
-    write(
-        workspace, {"instruction": "q", "output": "word " * 50}, {"instruction": "word " * 50, "output": "a"}
+def register(place: Workspace, rows: list[dict[str, Any]], **entry: Any) -> None:
+    """Put rows into the workspace under the name `mine`."""
+    (place.data / "mine.json").write_text(json.dumps(rows), encoding="utf-8")
+    known = json.loads(place.dataset_info.read_text()) if place.dataset_info.exists() else {}
+    place.dataset_info.write_text(json.dumps({**known, "mine": {"file_name": "mine.json", **entry}}))
+
+
+def test_a_pair_is_shown_with_both_sides(workspace: Workspace, tokenizer: LightTokenizer):
+    register(workspace, [{"prompt": "q", "chosen": "good", "rejected": "bad"}], formatting="pairs")
+    views = shown(workspace, tokenizer, "mine")
+    plain = as_json(views)
+    (row,) = plain["rows"]
+    assert [each["side"] for each in row["renderings"]] == ["chosen", "rejected"]
+    assert (row["messages"], row["chosen"]) == (
+        [{"role": "user", "content": "q"}],
+        [{"role": "assistant", "content": "good"}],
     )
+    text = as_text(views, colour=False)
+    assert "[chosen, 1 of 2, " in text and "⟦good<|im_end|>⟧" in text
+    assert "[rejected, 2 of 2, " in text and "⟦bad<|im_end|>⟧" in text
+    assert not any("become several" in sentence for sentence in plain["statistics"])
+
+
+def test_a_side_that_cannot_be_shown_is_named(workspace: Workspace, tokenizer: LightTokenizer):
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+    register(workspace, [{"prompt": "q", "chosen": "good", "rejected": [call]}], formatting="pairs")
+    assert shown(workspace, tokenizer, "mine")[0].refused.startswith("the rejected side: the chat template")
+
+
+def test_a_label_and_tool_calls_are_shown(workspace: Workspace, tokenizer: LightTokenizer):
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "add", "arguments": '{"a": 1}'}}]}
+    messages = [{"role": "user", "content": "q"}, {**call, "reasoning_content": "hm"}]
+    tools = [{"name": "add"}]
+    columns = {"messages": "messages", "kto_tag": "label", "tools": "tools"}
+    register(workspace, [{"messages": messages, "label": False, "tools": tools}], formatting="openai", columns=columns)
+    views = shown(workspace, tokenizer, "mine", template="qwen3")
+    text = as_text(views, colour=False)
+    assert '  assistant: (thinks) hm (calls) add {"a": 1}' in text
+    assert "  label: the answer is not wanted" in text
+    (row,) = as_json(views)["rows"]
+    assert row["label"] is False and row["tools"][0]["function"] == {"name": "add"}
+
+
+def test_statistics_tell_what_is_cut_and_left_out(workspace: Workspace, tokenizer: LightTokenizer):
+    write(workspace, {"instruction": "q", "output": "word " * 50}, {"instruction": "word " * 50, "output": "a"})
     said = as_json(shown(workspace, tokenizer, "tiny_sft", view=View(cutoff_len=40)))["statistics"]
     assert "2 truncated at cutoff_len" in said
     assert "1 without any token that bears loss: they are left out of training" in said
@@ -141,3 +180,18 @@ def test_importing_it_loads_neither_torch_nor_transformers_nor_datasets():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_rows_of_several_files_show_where_they_stand(workspace: Workspace, tokenizer: LightTokenizer):
+    for name in "ab":
+        (workspace.data / f"part-{name}.jsonl").write_text('{"instruction": "q", "output": "a"}\n{"instruction": 1}\n')
+    info = workspace.dataset_info
+    info.write_text(json.dumps(json.loads(info.read_text()) | {"parts": {"file_name": "part-*.jsonl"}}))
+    views = shown(workspace, tokenizer, "parts", start=1, count=3)
+    assert [(view.number, view.source) for view in views] == [
+        (2, "data/part-a.jsonl, row 2"),
+        (3, "data/part-b.jsonl, row 1"),
+        (4, "data/part-b.jsonl, row 2"),
+    ]
+    assert "── row 4 (data/part-b.jsonl, row 2)" in as_text(views, colour=False)
+    assert [row["source"] for row in as_json(views)["rows"]] == [view.source for view in views]

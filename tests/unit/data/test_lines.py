@@ -9,17 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studio.data.lines import json_lines, text_rows
+from studio.data.textfile import TextFile
 from studio.errors import RowError
 
 
 def read(path: Path, content: str | bytes) -> list[Any]:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return [row for block in json_lines(path) for _, row in block.rows]
+    return [row for block in json_lines(TextFile(path)) for _, row in block.rows]
 
 
 def read_text(path: Path, content: str, sample_by: str = "line") -> list[Any]:
     path.write_bytes(content.encode())
-    return [row for block in text_rows(path, sample_by=sample_by) for _, row in block.rows]
+    return [row for block in text_rows(TextFile(path), sample_by=sample_by) for _, row in block.rows]
 
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))

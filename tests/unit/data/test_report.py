@@ -79,9 +79,7 @@ def test_skipping_has_a_cap_as_a_share_or_a_number(allowed: float, passes: bool)
 
 
 def test_no_row_with_a_target_says_why_with_counts():
-    with pytest.raises(
-        DatasetError, match=r"0 of 1,000 rows of tiny have target tokens at cutoff_len 16.*Raise"
-    ):
+    with pytest.raises(DatasetError, match=r"0 of 1,000 rows of tiny have target tokens at cutoff_len 16.*Raise"):
         a_report(1000, 0, kept=0, fully_masked=1000).check(skip_bad_rows=False, max_bad_rows=0)
 
 
@@ -102,6 +100,39 @@ def test_a_report_comes_back_from_json_and_says_that_it_was_kept():
 def test_reasons_that_differ_only_in_values_are_one_reason():
     assert alike("line 3: role 'x' at 1,204") == alike("line 40: role 'x' at 7")
     assert alike("role 'x'") != alike("role 'y'")
+
+
+QUOTED = "the answer's shape is {} and not 'x', so it isn't one"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("It's a long text with an apostrophe in it", "another text that's as long, don't you think"),
+        ("a long text without any apostrophes", 'and one with "quotation marks" and \n breaks'),
+        ('both, isn\'t it: "so and so", and long', "something long and altogether different"),
+    ],
+)
+def test_long_values_are_taken_out_and_the_words_between_apostrophes_stay(one: str, other: str):
+    assert alike(QUOTED.format(repr(one))) == alike(QUOTED.format(repr(other))) == QUOTED.format("'…'")
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "turn's role must be 'user' and what follows after it must be 'assistant' here",
+        "the rows' columns are many and the entry's are few",
+        'the content of "a" and that which stands in the column "b" differ',
+    ],
+)
+def test_a_reason_without_long_values_stays_as_it_is(why: str):
+    assert alike(why) == why
+
+
+def test_unknown_tokens_are_told_as_a_warning():
+    report = Report(cutoff_len=8, datasets={"a": Counts(rows=2, tokens=1200, unknown=34), "b": Counts(rows=3)})
+    (warning,) = [said for said in report.sentences() if said.startswith("warning")]
+    assert warning.startswith("warning: a: 34 of 1,200 tokens are the unknown token: the tokenizer does not know")
 
 
 def test_reasons_without_end_do_not_fill_the_memory():

@@ -182,9 +182,7 @@ def test_when_no_row_has_a_target_the_reason_is_said_with_counts(bench: Bench):
 
 
 def test_texts_are_refused_once_where_conversations_are_needed(bench: Bench):
-    with pytest.raises(
-        DatasetError, match=r"dataset 'tiny_pt' holds plain texts, which fit stage pt"
-    ) as caught:
+    with pytest.raises(DatasetError, match=r"dataset 'tiny_pt' holds plain texts, which fit stage pt") as caught:
         bench.prepare("tiny_sft", "tiny_pt")
     assert "row" not in str(caught.value)
 
@@ -222,3 +220,79 @@ def test_a_broken_file_is_told_with_its_place_and_nothing_is_kept(bench: Bench):
     (bench.place.data / "tiny_sft.json").write_text('[{"instruction": "a", "output": "b"}, nonsense]')
     with pytest.raises(DatasetError, match="line 1"):
         bench.prepare("tiny_sft")
+
+
+def several(bench: Bench, **keys: Any) -> None:
+    """Register `parts`: three files of two, one and two rows."""
+    for name, count in (("a", 2), ("b", 1), ("c", 2)):
+        bench.write([a_row(f"{name} {number}?") for number in range(count)], f"part-{name}.json")
+    info = bench.place.dataset_info
+    entries = json.loads(info.read_text()) | {"parts": {"file_name": "part-*.json", **keys}}
+    info.write_text(json.dumps(entries))
+
+
+def test_a_dataset_of_several_files_is_numbered_through(bench: Bench):
+    several(bench)
+    rows, report = bench.prepare("parts")
+    assert [row["row"] for row in rows] == [1, 2, 3, 4, 5]
+    assert list(report.hashes) == [f"data/part-{name}.json" for name in "abc"]
+    assert report.datasets["parts"].rows == 5
+
+
+def test_a_refused_row_is_told_by_its_file_and_its_row_there(bench: Bench):
+    several(bench)
+    bench.write([a_row(), {"instruction": "q", "input": ""}], "part-c.json")
+    with pytest.raises(DatasetError, match=r"parts: data/part-c\.json, row 2: "):
+        bench.prepare("parts")
+
+
+def test_a_file_more_or_one_that_changed_makes_other_rows(bench: Bench):
+    several(bench)
+    bench.prepare("parts")
+    assert bench.prepare("parts")[1].cached
+    bench.write([a_row()], "part-d.json")
+    rows, report = bench.prepare("parts")
+    assert (len(rows), report.cached) == (6, False)
+    bench.write([a_row("other?")], "part-b.json")
+    assert not bench.prepare("parts")[1].cached
+
+
+def test_where_the_files_lie_in_the_entry_does_not_matter(bench: Bench):
+    several(bench)
+    bench.prepare("parts")
+    several(bench, file_name=[f"part-{name}.json" for name in "abc"])
+    assert bench.prepare("parts")[1].cached
+
+
+def test_a_number_of_samples_is_drawn_exactly_and_repeated_where_rows_lack(bench: Bench):
+    several(bench, num_samples=3)
+    rows, report = bench.prepare("parts")
+    assert (len(rows), report.rows, len({row["row"] for row in rows})) == (3, 3, 3)
+    several(bench, num_samples=12)
+    rows, report = bench.prepare("parts")
+    assert (len(rows), report.rows, {row["row"] for row in rows}) == (12, 12, {1, 2, 3, 4, 5})
+
+
+def test_a_dataset_in_another_encoding_is_rendered_as_its_text(bench: Bench):
+    plain = bench.prepare("tiny_sft")[0]
+    text = (bench.place.data / "tiny_sft.json").read_text(encoding="utf-8")
+    (bench.place.data / "tiny_gb.json").write_bytes(text.encode("gb18030"))
+    info = bench.place.dataset_info
+    entry = {"file_name": "tiny_gb.json", "encoding": "gb18030"}
+    info.write_text(json.dumps(json.loads(info.read_text()) | {"tiny_gb": entry}))
+    assert list(bench.prepare("tiny_gb")[0]) == list(plain)
+
+
+def test_tokens_for_what_the_tokenizer_does_not_know_are_counted(bench: Bench):
+    folder = bench.place.models / "tiny-chat"
+    # A character that stands for a byte is taken out of the vocabulary, and an unknown token put in.
+    saved = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    saved["model"]["unk_token"] = "<unk>"
+    saved["model"]["vocab"]["<unk>"] = saved["model"]["vocab"].pop("X")
+    (folder / "tokenizer.json").write_text(json.dumps(saved), encoding="utf-8")
+    tokenizer = open_tokenizer(folder, bench.place.cache)
+    bench = Bench(bench.place, tokenizer, bench.template)
+    bench.write([a_row("X", "XX!"), a_row("What is it", "A bridge.")])
+    rows, report = bench.prepare("tiny_sft")
+    assert report.total.unknown == sum(row["input_ids"].count(tokenizer.unknown_id) for row in rows) == 3
+    assert any("3 of " in said and "are the unknown token" in said for said in report.sentences())

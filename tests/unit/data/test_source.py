@@ -75,7 +75,8 @@ def test_utf_16_is_named_with_the_command_that_converts_it(tmp_path: Path, encod
 def test_gb18030_is_named_with_line_and_byte(tmp_path: Path) -> None:
     text = "department,ask,answer\n内科,我最近总是头晕怎么办,您好，建议您去医院检查血压。\n"
     said = refused(put(tmp_path, "a.csv", text.encode("gb18030")))
-    assert "line 2, byte 1: " in said and "it looks like GB18030. Convert it: iconv -f GB18030" in said
+    assert "line 2, byte 1: " in said and 'it looks like GB18030. Write "encoding"' in said
+    assert "or convert it: iconv -f GB18030" in said
 
 
 def test_a_latin_byte_far_in_the_file_is_named_by_line(tmp_path: Path) -> None:
@@ -97,14 +98,15 @@ def test_a_file_cut_inside_a_character_is_cut(tmp_path: Path) -> None:
         ("a.csv", b"\xd0\xcf\x11\xe0....", "an old Excel or Word file"),
         ("a.json", b"%PDF-1.7", "a PDF"),
         ("a.txt", b"\x89PNG\r\n\x1a\n", "a PNG picture"),
-        ("a.jsonl.gz", b"\x1f\x8b\x08\x00", "a gzip archive; unpack it with gunzip"),
+        ("a.jsonl", b"\x1f\x8b\x08\x00", "a gzip archive; give it the ending .gz"),
         ("a.json", b"PAR1....PAR1", "a Parquet file; give it the ending .parquet"),
         ("a.json", b"<!DOCTYPE html><html>", "an HTML or XML page"),
         ("a.json", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a git-LFS pointer"),
         ("a.json", b"instruction,output\na,b\n", "must start with [ or {"),
         ("a.json", b'{\n "data": [\n  {"a": 1}\n ]\n}\n', "goes on over several lines"),
         ("a.xlsx", b"PK\x03\x04....", "an Excel workbook"),
-        ("a.arrow", b"ARROW1", "an Arrow file; save it as Parquet"),
+        ("a.json", b"ARROW1\0\0", "an Arrow file; give it the ending .arrow"),
+        ("a.arrow", b'{"a": 1}', "must start as an Arrow file or stream does"),
         ("a.doc", b"hello", "must end in one of .json, .jsonl"),
         ("noending", b"hello", "it ends in nothing"),
     ],

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from studio.data.tables import csv_rows, find_delimiter
+from studio.data.textfile import TextFile
 from studio.errors import DatasetError, RowError
 
 
 def read(path: Path, content: str) -> list[Any]:
     path.write_bytes(content.encode())
-    return [row for block in csv_rows(path) for _, row in block.rows]
+    return [row for block in csv_rows(TextFile(path)) for _, row in block.rows]
 
 
 def refused(path: Path, content: str) -> str:
@@ -27,7 +28,7 @@ def test_the_delimiter_is_found(tmp_path: Path, delimiter: str) -> None:
     text = text.replace("a, b; c|", f'"a, b; c"{delimiter}').replace("1, 2, 3|", f'"1, 2, 3"{delimiter}"')
     path = tmp_path / "a.csv"
     rows = read(path, text + '"\n')
-    assert find_delimiter(path) == delimiter
+    assert find_delimiter(TextFile(path)) == delimiter
     assert rows == [{"question": "a, b; c", "answer": 'd, | "e"'}, {"question": "1, 2, 3", "answer": "x; y"}]
 
 
