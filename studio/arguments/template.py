@@ -9,7 +9,7 @@ class TemplateArguments(Arguments):
     """The chat template of a command."""
 
     template: Text = arg("", level="basic")
-    """Chat template: empty or auto for the model's own, default, or the path of a Jinja file."""
+    """Chat template: empty or auto for the model's own, a named one such as chatml or qwen3, or a Jinja file's path."""
 
     enable_thinking: bool | None = arg(None, level="basic")
     """Whether a thinking model thinks before it answers; unset leaves it to the template."""

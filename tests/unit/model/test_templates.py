@@ -85,6 +85,42 @@ def test_marks_that_leave_out_the_end_token_are_a_warning(base: LightTokenizer, 
     assert "does not learn where an answer stops" in notes[-1]
 
 
+def test_marks_that_do_not_begin_behind_the_prompt_are_a_warning(base: LightTokenizer, tmp_path: Path) -> None:
+    source = (
+        "{% for m in messages %}{{ m.role }}:{% if m.role == 'assistant' %}{% generation %}{{ m.content + eos_token }}"
+        "{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}"
+    )
+    (tmp_path / "off.jinja").write_text(source, encoding="utf-8")
+    _, notes = choose_template("off.jinja", base, Workspace(tmp_path))
+    assert "no mark of the template off begins where its prompt ends ('user:question' with" in notes[-1]
+    (tmp_path / "on.jinja").write_text(source + "{% if add_generation_prompt %}assistant:{% endif %}", encoding="utf-8")
+    assert choose_template("on.jinja", base, Workspace(tmp_path))[1] == ["template: the file on.jinja"]
+
+
+def test_an_end_that_is_no_token_of_the_model_is_a_warning(base: LightTokenizer, tmp_path: Path) -> None:
+    template, notes = choose_template("llama3", base, Workspace(tmp_path))
+    assert template.end(base.special) == "<|eot_id|>"
+    assert "ends an answer with <|eot_id|>, which is no special token of tiny" in notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("source", "end"),
+    [
+        ("{{ messages[-1].content }}<|im_end|>\n", "<|im_end|>"),
+        ("{{ messages[-1].content }} </s>", "</s>"),
+        ("{{ messages[-1].content }}<|end|>\n<|endoftext|>", "<|end|>"),
+        ("{% generation %}{{ messages[-1].content }}\n<|end|>{% endgeneration %}<|endoftext|>", "<|end|>"),
+        ("{% generation %}{{ messages[-1].content }}{% endgeneration %}<|endoftext|>", ""),
+        ("{{ messages[-1].content }}\n", ""),
+        ("{{ raise_exception('never') }}", ""),
+    ],
+)
+def test_the_end_is_what_closes_an_answer(source: str, end: str, base: LightTokenizer, tmp_path: Path) -> None:
+    (tmp_path / "own.jinja").write_text(source, encoding="utf-8")
+    template, _ = choose_template("own.jinja", base, Workspace(tmp_path))
+    assert template.end(base.special) == end
+
+
 def test_a_syntax_error_names_the_line(base: LightTokenizer, tmp_path: Path) -> None:
     (tmp_path / "bad.jinja").write_text("{% for m in messages %}\nok\n{% endfo %}\n", encoding="utf-8")
     with pytest.raises(ModelError, match=r"the file bad\.jinja \(bad\) is not, at line 3: .*endfo"):
