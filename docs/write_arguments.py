@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from studio.arguments.aliases import Alias, aliases
 from studio.arguments.base import Argument, declared
 from studio.arguments.chat import ChatArguments
 from studio.arguments.export import ExportArguments
 from studio.arguments.generation import GenerationArguments
-from studio.arguments.preview import PreviewArguments
+from studio.arguments.preview import EntryArguments, PreviewArguments, SourceArguments
 from studio.arguments.refused import refusals
+from studio.arguments.serve import EngineArguments, ServeArguments
 from studio.command import to_text
 from studio.recipe import STAGES, arguments_of
 
@@ -47,14 +49,16 @@ TITLES = {
 }
 VERBS = {
     "studio export": (ExportArguments,),
-    "studio chat": (ChatArguments, GenerationArguments),
+    "studio chat": (ChatArguments, GenerationArguments, EngineArguments),
+    "studio api": (ServeArguments,),
     "studio data preview": (PreviewArguments,),
+    "studio data add": (SourceArguments, EntryArguments),
 }
 
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([HEAD, *_train(), *_verbs(), *_refused()]) + "\n"
+    return "\n".join([HEAD, *_train(), *_verbs(), *_other_names(), *_refused()]) + "\n"
 
 
 def _train() -> Iterator[str]:
@@ -92,15 +96,34 @@ def _line(argument: Argument) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def _other_names() -> Iterator[str]:
+    yield (
+        "## Other names\n\nNames of other programs and of earlier versions are read as ours, with a note, wherever an "
+        "argument may stand. Two names for one argument may stand together only with the same value.\n\n"
+        "| other names | our name | how their values are read |\n|---|---|---|"
+    )
+    rows: dict[tuple[str, str], list[str]] = {}
+    for alias in aliases().values():
+        rows.setdefault((alias.ours, _rule(alias)), []).append(f"`{alias.name}`")
+    lines = [f"| {' '.join(names)} | `{ours}` | {rule} |" for (ours, rule), names in rows.items()]
+    yield "\n".join(lines) + "\n"
+
+
+def _rule(alias: Alias) -> str:
+    words = [f"`{word}` is `{ours}`" if ours else f"`{word}` asks for nothing" for word, ours in alias.words.items()]
+    return ", ".join([*words, alias.remark] if alias.remark else words)
+
+
 def _refused() -> Iterator[str]:
     yield (
-        "## Names that are not taken\n\nThey are known, and never ignored: with the value that asks for nothing they "
-        "are accepted with a note, with any other they are refused with the sentence.\n\n"
-        "| names | why, and what to do |\n|---|---|"
+        "## Names that are not taken\n\nThey are known, and never ignored: with a value that asks for nothing they are "
+        "accepted with a note, with any other they are refused with the sentence. Those with a star are accepted "
+        "with any value.\n\n| names | why, and what to do |\n|---|---|"
     )
     reasons: dict[str, list[str]] = {}
     for refusal in refusals().values():
-        reasons.setdefault(refusal.why, []).append(f"`{refusal.name}`")
+        star = "\\*" if "*" in refusal.harmless else ""
+        reasons.setdefault(refusal.why, []).append(f"`{refusal.name}`{star}")
     yield "\n".join(f"| {' '.join(names)} | {why.replace('|', chr(92) + '|')} |" for why, names in reasons.items())
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from studio.arguments.aliases import Alias, aliases
 from studio.arguments.base import Argument
 from studio.arguments.check import Unreadable, arguments_in, shown
 from studio.arguments.refused import refusals
@@ -24,11 +25,10 @@ from studio.recipe import (
     ArgumentSet,
     Recipe,
     Set,
-    arguments_of,
+    arguments_of_all,
     groups_of,
     make_recipe,
     make_set,
-    stage_in,
 )
 from studio.registry import did_you_mean
 from studio.settings_file import read_settings
@@ -103,20 +103,19 @@ def read_recipe(words: Sequence[str], root: Path | None = None) -> tuple[Recipe,
 
     Raises UsageError when the words are no flags and values, ArgumentError with all other complaints.
     """
-    return make_recipe(read_raw(words, None, root))
+    return make_recipe(read_raw(words, arguments_of_all(), root))
 
 
 def read_set(kind: type[Set], words: Sequence[str], root: Path | None = None) -> tuple[Set, list[str]]:
     """The arguments of another verb, and notes for the user. Raises ArgumentError with all complaints."""
-    known = {**arguments_of("sft"), **arguments_in(groups_of(kind))}
+    known = {**arguments_of_all(), **arguments_in(groups_of(kind))}
     return make_set(kind, read_raw(words, known, root))
 
 
-def read_raw(words: Sequence[str], known: Mapping[str, Argument] | None, root: Path | None = None) -> dict[str, Any]:
+def read_raw(words: Sequence[str], known: Mapping[str, Argument], root: Path | None = None) -> dict[str, Any]:
     """Raw values by flat name, from an optional file, `key=value` words and flags.
 
-    `known` are the arguments of the verb; None means those of a training command, whose stage is
-    itself one of the arguments.
+    `known` are the arguments that the words may name; they decide how many words a flag takes.
     """
     rest = list(words)
     from_file: dict[str, Any] = {}
@@ -130,10 +129,8 @@ def read_raw(words: Sequence[str], known: Mapping[str, Argument] | None, root: P
         pairs.append((name.strip(), text))
     hanging, rest = _hanging(rest)
     pairs += hanging
-    if known is None:
-        known = arguments_of(stage_in(from_file | dict(pairs) | _stage_in(rest)))
     flags = _read_flags(rest, known)
-    values = {name: _value(known.get(name), text) for name, text in (from_file | dict(pairs)).items()}
+    values = {name: _value(_meant(name, known), text) for name, text in (from_file | dict(pairs)).items()}
     counts = Counter([name for name, _ in pairs] + [word[2:] for word in rest if word.startswith("--")])
     # One argument, one value: which of two would count must not be left to guessing.
     doubled = {
@@ -164,9 +161,12 @@ def _hanging(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
     return hanging, rest
 
 
-def _stage_in(words: list[str]) -> dict[str, str]:
-    place = words.index("--stage") + 1 if "--stage" in words else len(words)
-    return {"stage": words[place]} if place < len(words) else {}
+def _meant(name: str, known: Mapping[str, Argument]) -> Argument | None:
+    """The argument that a name stands for, under whose type its value is read; None is plain text."""
+    alias = aliases().get(name)
+    if alias is None or name in known:
+        return known.get(name)
+    return None if alias.is_flag else known.get(alias.ours)
 
 
 @functools.lru_cache(maxsize=8)
@@ -179,10 +179,10 @@ def _parser(names: tuple[str, ...]) -> argparse.ArgumentParser:
 
 def _read_flags(words: list[str], known: Mapping[str, Argument]) -> dict[str, Any]:
     """Flags by name; argparse splits the words, the declared type reads the value."""
-    parser = _parser(tuple(dict.fromkeys([*known, *refusals()])))
+    parser = _parser(tuple(dict.fromkeys([*known, *aliases(), *refusals()])))
     found, foreign = parser.parse_known_args(words)
     given = {**_foreign(foreign), **{name: list(parts) for name, parts in vars(found).items()}}
-    return {name: _joined(known.get(name), name, parts) for name, parts in given.items()}
+    return {name: _joined(_meant(name, known), name, parts) for name, parts in given.items()}
 
 
 def _foreign(words: list[str]) -> dict[str, list[str]]:
@@ -245,13 +245,15 @@ def help_text(verb: str, known: Iterable[Argument], word: str = "") -> str:
     Raises UsageError when none does.
     """
     known = list(known)
-    chosen = [argument for argument in known if _mentions(argument, word)]
+    alias = _other_name(word)
+    chosen = [argument for argument in known if _mentions(argument, word) or (alias and argument.name == alias.ours)]
     if word and not chosen:
-        if refusal := refusals().get(word.removeprefix("--")):
+        if refusal := refusals().get(word.removeprefix("--").replace("-", "_")):
             raise UsageError(f"--{refusal.name}: not supported: {refusal.why}.")
-        names = [argument.name for argument in known]
+        names = [*(argument.name for argument in known), *aliases(), *refusals()]
         raise UsageError(f"no argument of studio {verb} mentions {word!r}.{did_you_mean(word, names)}")
-    lines = []
+    rule = f": {alias.rule}" if alias and alias.rule else ""
+    lines = [f"\n--{alias.name} is another name for --{alias.ours}{rule}."] if alias else []
     group = ""
     for argument in chosen:
         if argument.group != group:
@@ -259,6 +261,11 @@ def help_text(verb: str, known: Iterable[Argument], word: str = "") -> str:
             lines.append(f"\n{_title(group)}:")
         lines += _lines(argument)
     return "\n".join([*lines, "\n* basic: what most runs set"])
+
+
+def _other_name(word: str) -> Alias | None:
+    alias = aliases().get(word.removeprefix("--").replace("-", "_"))
+    return alias if alias and alias.name != alias.ours else None
 
 
 def _title(group: str) -> str:

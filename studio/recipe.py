@@ -10,20 +10,23 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
+from studio.arguments.aliases import aliases
 from studio.arguments.base import Argument, Arguments
 from studio.arguments.chat import ChatArguments
-from studio.arguments.check import Unreadable, arguments_in, fill, shown
+from studio.arguments.check import Unreadable, arguments_in, fill, respell, shown
 from studio.arguments.data import DataArguments
 from studio.arguments.export import ExportArguments
 from studio.arguments.generation import GenerationArguments
 from studio.arguments.method import MethodArguments
 from studio.arguments.model import ModelArguments
-from studio.arguments.preview import PreviewArguments
+from studio.arguments.preview import EntryArguments, PreviewArguments, SourceArguments
 from studio.arguments.refused import refusals
+from studio.arguments.serve import EngineArguments, ServeArguments
 from studio.arguments.template import TemplateArguments
 from studio.arguments.training import TrainingArguments
 from studio.arguments.upstream import upstream_arguments
@@ -107,7 +110,7 @@ class Recipe(ArgumentSet):
     @property
     def evaluates(self) -> bool:
         """Whether there will be rows to evaluate on."""
-        return bool(self.data.val_size or self.data.eval_dataset)
+        return bool(self.data.val_size or self.data.eval_dataset or self.data.validation_file)
 
 
 _GROUPS: dict[str, type[Arguments]] = {
@@ -125,18 +128,21 @@ def recipe_groups(stage: str) -> dict[str, type[Arguments]]:
     own = STAGES[stage].fields if stage in STAGES else Arguments
     groups = {**_GROUPS, "own": own}
     taken = frozenset(name for group in groups.values() for name in group.model_fields)
-    return {**groups, "upstream": upstream_arguments(taken, frozenset(refusals()))}
+    others = frozenset(alias.name for alias in aliases().values() if alias.name != alias.ours)
+    return {**groups, "upstream": upstream_arguments(taken, others | refusals().keys())}
 
 
 # Arguments of the verbs other than train, so that one file may serve all of them.
 _OTHER_VERBS: dict[str, list[type[Arguments]]] = {
     "studio export": [ExportArguments],
-    "studio chat": [ChatArguments, GenerationArguments],
+    "studio chat": [ChatArguments, GenerationArguments, EngineArguments],
+    "studio api": [ServeArguments],
     "studio data preview": [PreviewArguments],
+    "studio data add": [SourceArguments, EntryArguments],
 }
 
-
-_ELSEWHERE = {name: verb for verb, kinds in _OTHER_VERBS.items() for kind in kinds for name in kind.model_fields}
+# Name → verb.
+ELSEWHERE = {name: verb for verb, kinds in _OTHER_VERBS.items() for kind in kinds for name in kind.model_fields}
 
 
 def _other_stages(stage: str, raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], list[str]]:
@@ -168,20 +174,26 @@ def make_recipe(raw: Mapping[str, Any]) -> tuple[Recipe, list[str]]:
 
     Raises ArgumentError with every complaint: unknown names, wrong values, broken rules.
     """
+    spelled = respell(raw)
+    raw = spelled.raw
     stage = stage_in(raw)
     raw, complaints, notes = _other_stages(stage, raw) if stage in STAGES else (raw, [], [])
-    filled = fill(recipe_groups(stage), raw, _ELSEWHERE)
+    filled = fill(recipe_groups(stage), raw, ELSEWHERE)
     complaints += filled.complaints
     if stage not in STAGES and "stage" not in filled.wrong:
         known = ", ".join(STAGES)
         complaints.append(f"--stage {shown(stage)}: must be one of {known}.{did_you_mean(stage, STAGES)}")
     recipe = Recipe(**filled.groups)  # type: ignore[arg-type]  # the groups are Recipe's own fields
-    for names, check in RULES:
-        if not filled.wrong & set(names) and (complaint := check(recipe)):
-            complaints.append(complaint)
+    complaints += broken_rules(recipe, wrong=filled.wrong)
     if complaints:
-        raise ArgumentError(complaints)
-    return recipe, [*notes, *filled.notes]
+        raise ArgumentError(spelled.explain(complaints))
+    return recipe, [*spelled.notes, *notes, *filled.notes]
+
+
+@functools.cache
+def arguments_of_all() -> dict[str, Argument]:
+    """Every argument of a training command of any stage, by flat name."""
+    return {name: argument for stage in STAGES for name, argument in arguments_of(stage).items()}
 
 
 def stage_in(raw: Mapping[str, Any]) -> str:
@@ -196,7 +208,7 @@ Set = TypeVar("Set", bound=ArgumentSet)
 def make_set(kind: type[Set], raw: Mapping[str, Any]) -> tuple[Set, list[str]]:
     """Check raw values for a verb other than train. Raises ArgumentError with every complaint."""
     groups = groups_of(kind)
-    filled = fill(groups, raw, {**dict.fromkeys(arguments_of("sft"), "studio train"), **_ELSEWHERE})
+    filled = fill(groups, raw, {**dict.fromkeys(arguments_of("sft"), "studio train"), **ELSEWHERE})
     if filled.complaints:
         raise ArgumentError(filled.complaints)
     return kind(**filled.groups), filled.notes
@@ -209,6 +221,17 @@ def groups_of(kind: type[ArgumentSet]) -> dict[str, type[Arguments]]:
 
 Rule = Callable[[Recipe], str | None]
 RULES: list[tuple[tuple[str, ...], Rule]] = []
+
+
+def broken_rules(
+    recipe: Recipe, *, wrong: AbstractSet[str] = frozenset(), among: AbstractSet[str] | None = None
+) -> list[str]:
+    """The complaint of each rule that is broken; those on arguments that are `wrong` by themselves are skipped.
+
+    `among`: only the rules that look at none but these arguments, for a verb that takes no others.
+    """
+    asked = [check for names, check in RULES if not wrong & set(names) and (among is None or among >= set(names))]
+    return [complaint for check in asked if (complaint := check(recipe))]
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:

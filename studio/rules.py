@@ -21,11 +21,11 @@ def _model_is_named(recipe: Recipe) -> str | None:
     return "--model_name_or_path must name a model folder or a hub model; it is empty."
 
 
-@rule("dataset")
-def _dataset_is_named(recipe: Recipe) -> str | None:
-    if recipe.data.dataset or not recipe.training.do_train:
+@rule("dataset", "train_file")
+def _rows_are_named(recipe: Recipe) -> str | None:
+    if recipe.data.dataset or recipe.data.train_file or not recipe.training.do_train:
         return None
-    return "--dataset must name at least one dataset of dataset_info.json; it is empty."
+    return "--dataset must name at least one dataset of dataset_info.json, or --train_file a file; both are empty."
 
 
 @rule("output_dir")
@@ -42,14 +42,16 @@ def _one_precision(recipe: Recipe) -> str | None:
     return None
 
 
-@rule("val_size", "eval_dataset")
+@rule("val_size", "eval_dataset", "validation_file")
 def _one_source_of_held_out_rows(recipe: Recipe) -> str | None:
-    if recipe.data.val_size and recipe.data.eval_dataset:
-        return "--val_size and --eval_dataset exclude each other: hold rows out, or name a dataset."
+    data = recipe.data
+    named = [f"--{name}" for name in ("eval_dataset", "validation_file") if getattr(data, name)]
+    if data.val_size and named:
+        return f"--val_size and {' and '.join(named)} exclude each other: hold rows out, or name those to evaluate on."
     return None
 
 
-@rule("val_size", "eval_dataset", "eval_strategy", "load_best_model_at_end", "do_eval", "do_train")
+@rule("val_size", "eval_dataset", "validation_file", "eval_strategy", "load_best_model_at_end", "do_eval", "do_train")
 def _evaluation_has_rows(recipe: Recipe) -> str | None:
     if recipe.evaluates:
         return None
@@ -61,9 +63,13 @@ def _evaluation_has_rows(recipe: Recipe) -> str | None:
         "--do_train False": not training.do_train,
         "--early_stopping_steps": training.early_stopping_steps is not None,
         "--save_strategy best": training.save_strategy == "best",
+        "--max_eval_samples": recipe.data.max_eval_samples is not None,
     }
     if wanting := [name for name, asked in asking.items() if asked]:
-        return f"{' and '.join(wanting)}: needs rows to evaluate on. Give --val_size 0.1 or --eval_dataset."
+        return (
+            f"{' and '.join(wanting)}: needs rows to evaluate on. Give --val_size 0.1, --eval_dataset or "
+            "--validation_file."
+        )
     return None
 
 
@@ -78,6 +84,22 @@ def _early_stop_needs_measurements(recipe: Recipe) -> str | None:
         f"--early_stopping_steps {training.early_stopping_steps}: needs --eval_strategy steps (or epoch) "
         "and --load_best_model_at_end True."
     )
+
+
+@rule("quantization_bit")
+def _known_widths(recipe: Recipe) -> str | None:
+    if recipe.model.quantization_bit in (None, 4, 8):
+        return None
+    return f"--quantization_bit {recipe.model.quantization_bit}: must be 4 or 8, or away for full precision."
+
+
+@rule("quantization_bit", "quantization_type", "double_quantization")
+def _settings_of_four_bits(recipe: Recipe) -> str | None:
+    changed = recipe.changes()
+    asked = [f"--{name}" for name in ("quantization_type", "double_quantization") if name in changed]
+    if asked and recipe.model.quantization_bit != 4:
+        return f"{' and '.join(asked)}: only used with --quantization_bit 4. Leave it out, or add that."
+    return None
 
 
 @rule("metric_for_best_model")
@@ -169,14 +191,14 @@ def _the_best_is_measured_and_saved(recipe: Recipe) -> str | None:
     return None
 
 
-@rule("lr_scheduler_type", "eval_strategy", "val_size", "eval_dataset")
+@rule("lr_scheduler_type", "eval_strategy", "val_size", "eval_dataset", "validation_file")
 def _a_course_that_follows_the_loss(recipe: Recipe) -> str | None:
     training = recipe.training
     if training.lr_scheduler_type not in ("reduce_lr_on_plateau", "greedy") or training.eval_strategy != "no":
         return None
     return (
         f"--lr_scheduler_type {training.lr_scheduler_type}: follows the held-out loss. Give --eval_strategy steps, "
-        "with --val_size 0.1 or --eval_dataset."
+        "with --val_size 0.1, --eval_dataset or --validation_file."
     )
 
 

@@ -1,20 +1,22 @@
 """From raw values to checked groups: every value goes to the group that declares its name.
 
-A wrong value, an unknown name, a refused one and a secret each become a sentence; all are told
-together.
+An other name is read as ours, with a note. A wrong value, an unknown name, a refused one and a secret
+each become a sentence; all are told together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 
+from studio.arguments.aliases import Alias, aliases
 from studio.arguments.base import Argument, Arguments, declared
-from studio.arguments.refused import SECRET, is_secret, refusals
+from studio.arguments.refused import SECRET, is_secret, plain, refusals
 from studio.registry import did_you_mean
 
 
@@ -40,6 +42,70 @@ def arguments_in(groups: Mapping[str, type[Arguments]]) -> dict[str, Argument]:
     return {argument.name: argument for group, kind in groups.items() for argument in declared(group, kind)}
 
 
+@dataclass(frozen=True)
+class Respelled:
+    """Raw values under our names, what to tell about that, and the other names by ours."""
+
+    raw: dict[str, Any]
+    notes: list[str]
+    written: dict[str, list[str]]
+
+    def explain(self, complaints: list[str]) -> list[str]:
+        """The same complaints; one about a name that stood otherwise in the command says so."""
+        return [complaint + "".join(self._origins(complaint)) for complaint in complaints]
+
+    def _origins(self, complaint: str) -> Iterator[str]:
+        # What is wrong stands before the colon; behind it may stand what to write instead.
+        told = set(re.findall(r"--(\w+)", complaint.partition(": ")[0]))
+        for ours, names in self.written.items():
+            if ours in told and not told & set(names):
+                yield f" (--{ours} was written {' and '.join(f'--{name}' for name in names)}.)"
+
+
+def respell(raw: Mapping[str, Any]) -> Respelled:
+    """Other names as ours. Two names for one argument may stand together only with the same value."""
+    values: dict[str, dict[str, Any]] = {}
+    notes: list[str] = []
+    for name, value in raw.items():
+        alias = aliases().get(name)
+        if alias is None or isinstance(value, Unreadable):
+            values.setdefault(alias.ours if alias else name, {})[name] = value
+        elif alias.name != alias.ours and alias.asks_nothing(value):
+            notes.append(f"--{name} {shown(value)} asks for nothing here and is left out.")
+        else:
+            value, note = _read(alias, value)
+            values.setdefault(alias.ours, {})[name] = value
+            notes += note
+    written = {ours: [name for name in said if name != ours] for ours, said in values.items() if list(said) != [ours]}
+    return Respelled({ours: _agreed(ours, said, raw) for ours, said in values.items()}, notes, written)
+
+
+def _read(alias: Alias, value: Any) -> tuple[Any, list[str]]:
+    """A value under our name, with its note."""
+    if complaint := alias.complaint(value):
+        return Unreadable(f"--{alias.name} {shown(value)}: {complaint}."), []
+    read = alias.read(value)
+    if alias.name == alias.ours:
+        return read, [] if read is value else [f"--{alias.name} {shown(value)} is read as {read}."]
+    remark = f" ({alias.remark})" if alias.remark else ""
+    return read, [f"--{alias.name} {shown(value)} is read as --{alias.ours} {shown(read)}{remark}."]
+
+
+def _agreed(ours: str, said: Mapping[str, Any], raw: Mapping[str, Any]) -> Any:
+    """The one value of an argument that may stand under several names."""
+    own = said.get(ours, Unreadable(""))
+    others = {name: value for name, value in said.items() if name != ours}
+    weak = own is None or (plain(own) == "off" and any(aliases()[name].share for name in others))
+    chosen = others if others and (ours not in said or weak) else dict(said)
+    for value in chosen.values():
+        if isinstance(value, Unreadable):
+            return value
+    if len({plain(shown(value)) for value in chosen.values()}) == 1:
+        return next(iter(chosen.values()))
+    words = " and ".join(f"--{name} {shown(raw[name])}" for name in chosen)
+    return Unreadable(f"{words} contradict each other: all of them say --{ours}. Keep one.")
+
+
 def fill(
     groups: Mapping[str, type[Arguments]],
     raw: Mapping[str, Any],
@@ -51,11 +117,12 @@ def fill(
     file may serve several verbs.
     """
     known = arguments_in(groups)
+    spelled = respell(raw)
     sorted_raw: dict[str, dict[str, Any]] = {group: {} for group in groups}
     complaints: list[str] = []
-    notes: list[str] = []
+    notes = list(spelled.notes)
     wrong: set[str] = set()
-    for name, value in raw.items():
+    for name, value in spelled.raw.items():
         if name in known:
             sorted_raw[known[name].group][name] = value
             continue
@@ -66,7 +133,7 @@ def fill(
         made[group], told = _validate(kind, sorted_raw[group], known)
         complaints += told.values()
         wrong |= set(told)
-    return Filled(made, complaints, notes, wrong)
+    return Filled(made, spelled.explain(complaints), notes, wrong)
 
 
 def _foreign(name: str, value: Any, known: list[str], elsewhere: Mapping[str, str]) -> tuple[str, bool]:
@@ -79,9 +146,10 @@ def _foreign(name: str, value: Any, known: list[str], elsewhere: Mapping[str, st
         return f"--{name} is an argument of {elsewhere[name]} and asks for nothing here.", False
     refusal = refusals().get(name)
     if refusal is None:
-        return f"--{shown(name)}: there is no such argument.{did_you_mean(name, [*known, *refusals()])}", True
+        near = did_you_mean(name, [*known, *aliases(), *refusals()])
+        return f"--{shown(name)}: there is no such argument.{near}", True
     if refusal.asks_nothing(value):
-        return f"--{name} {shown(value)} asks for nothing here and is left out: {refusal.why}.", False
+        return f"--{name} {shown(value)} asks for nothing here and is left out: {refusal.fact}.", False
     return f"--{name} {shown(value)}: not supported: {refusal.why}.", True
 
 

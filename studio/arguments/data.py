@@ -30,7 +30,7 @@ class DataArguments(Arguments):
     """At most this many rows of each dataset, the first ones."""
 
     max_eval_samples: int | None = arg(None, ge=1, le=10**12)
-    """At most this many rows of each dataset to evaluate on, the first ones."""
+    """At most this many rows of each dataset to evaluate on, the first ones; of those val_size holds out, in all."""
 
     val_size: float = arg(0.0, level="basic", ge=0, le=10**12)
     """Rows held out for evaluation: below 1 a share, from 1 on a number of rows."""

@@ -7,6 +7,14 @@ from typing import Literal
 from studio.arguments.base import Arguments, Names, Text, arg
 
 
+class PrecisionArguments(Arguments):
+    """The numbers of a model that is not trained; shared by the verbs that write or ask one."""
+
+    infer_dtype: Literal["auto", "float32", "bfloat16", "float16"] = arg("auto")
+    """Precision of the weights: what export writes (its merge is float32 in any case), what chat and api compute in.
+    auto: that of the files; chat and api take float32 where the device does not compute it fast."""
+
+
 class ModelArguments(Arguments):
     """The model a command starts from."""
 
@@ -31,7 +39,7 @@ class ModelArguments(Arguments):
     flash_attn: Literal["auto", "disabled", "sdpa", "fa2", "fa3"] = arg("auto")
     """Attention kernel: auto takes what the device does best; disabled is the plain one."""
 
-    quantization_bit: int | None = arg(None, level="basic", methods=("lora",), ge=4, le=8)
+    quantization_bit: int | None = arg(None, level="basic", methods=("lora",))
     """Hold the base in 8 or 4 bits while an adapter learns (QLoRA); unset: in full precision."""
 
     quantization_method: Literal["bnb"] = arg("bnb", methods=("lora",))

@@ -134,3 +134,6 @@ class TrainingArguments(Arguments):
 
     use_cpu: bool = arg(False)
     """Train on the CPU even when there is a GPU."""
+
+    deepspeed: Text = arg("")
+    """A DeepSpeed JSON file: ZeRO divides optimizer, gradients and weights among the processes."""

@@ -99,6 +99,7 @@ def test_a_name_from_upstream_takes_what_upstream_takes(kind: type[Arguments], n
 # Where a declaration takes other types than upstream's, and why.
 OTHER_TYPES = {
     "bf16": "unset is decided from the hardware",
+    "deepspeed": "it is a file; its settings cannot stand in a command",
     "fp16": "unset is decided from the hardware",
 }
 

@@ -59,6 +59,12 @@ TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
     ({"optim": "galore_adamw"}, ["optim_target_modules", "optim_args"]),
     ({"finetuning_type": "freeze"}, [name for name in MethodArguments.model_fields if name.startswith("freeze")]),
     ({"finetuning_type": "full"}, []),
+    (
+        {"train_file": ("a.csv",), "validation_file": ("b.csv",), "eval_strategy": "steps"},
+        ["max_eval_samples", "eval_dataset", "dataset", "do_eval"],
+    ),
+    ({"quantization_bit": 4}, ["quantization_method", "quantization_type", "double_quantization", "lora_rank"]),
+    ({"quantization_bit": 8}, ["quantization_method", "optim"]),
     ({"finetuning_type": "lora"}, [name for name in MethodArguments.model_fields if "lora" in name]),
 ]
 
@@ -111,6 +117,8 @@ def recipes(draw: st.DrawFn) -> Recipe:
     chosen = draw(st.lists(st.sampled_from([*free, *beside]), unique=True, max_size=15))
     raw = fixed | {name: draw(values(known[name])) for name in chosen if name not in fixed}
     needed = {"stage": stage, "model_name_or_path": "models/x", "dataset": ("a", "b"), "output_dir": "saves/x"}
+    if raw.get("train_file"):
+        del needed["dataset"]
     raw |= {name: raw.get(name) or value for name, value in needed.items()} | {"stage": stage}
     # No single value that a declaration allows may be refused by it.
     assert fill(recipe_groups(stage), raw).complaints == []

@@ -2,9 +2,10 @@
 
 import pytest
 
+from studio.arguments.check import fill
 from studio.command import read_recipe, read_set
 from studio.errors import ArgumentError
-from studio.recipe import ArgumentSet, Recipe, make_recipe
+from studio.recipe import ArgumentSet, Recipe, broken_rules, make_recipe, recipe_groups
 from studio.verbs.chat import ChatSet
 from studio.verbs.export import ExportSet
 
@@ -21,6 +22,13 @@ def complaints(*words: str) -> list[str]:
 
 def read(*words: str) -> Recipe:
     return read_recipe([*BASE, *words])[0]
+
+
+def test_a_verb_with_few_arguments_hears_the_rules_between_them() -> None:
+    groups = fill(recipe_groups("sft"), {"train_on_prompt": "True", "mask_history": "True", "fp16": "True"}).groups
+    recipe = Recipe(**groups)  # type: ignore[arg-type]  # the groups are Recipe's own fields
+    (told,) = broken_rules(recipe, among={"train_on_prompt", "mask_history", "stage"})
+    assert told.startswith("--train_on_prompt True and --mask_history True contradict each other")
 
 
 def test_all_complaints_are_told_at_once() -> None:
@@ -98,7 +106,13 @@ def test_typed_values_are_checked_as_text_is() -> None:
     [
         (["--fp16", "--bf16"], ["bf16", "fp16"]),
         (["--val_size", "0.1", "--eval_dataset", "e"], ["val_size", "eval_dataset"]),
-        (["--eval_strategy", "steps"], ["eval_strategy", "val_size", "eval_dataset"]),
+        (["--val_size", "0.1", "--validation_file", "e.csv"], ["val_size", "validation_file"]),
+        (["--eval_strategy", "steps"], ["eval_strategy", "val_size", "eval_dataset", "validation_file"]),
+        (["--max_eval_samples", "5"], ["max_eval_samples", "val_size", "eval_dataset", "validation_file"]),
+        (["--quantization_bit", "5"], ["quantization_bit"]),
+        (["--quantization_bit", "4", "--finetuning_type", "full"], ["quantization_bit", "finetuning_type"]),
+        (["--quantization_type", "fp4"], ["quantization_type", "quantization_bit"]),
+        (["--double_quantization", "False", "--quantization_bit", "8"], ["double_quantization", "quantization_bit"]),
         (["--do_train", "False"], ["do_train"]),
         (["--save_strategy", "best"], ["save_strategy"]),
         (["--early_stopping_steps", "3", *HELD_OUT], ["early_stopping_steps", "load_best_model_at_end"]),
@@ -145,6 +159,10 @@ def test_a_broken_rule_names_what_is_involved(words: list[str], names: list[str]
         ["--save_strategy", "best", "--eval_strategy", "epoch", "--early_stopping_steps", "2",
          "--load_best_model_at_end", *HELD_OUT],
         ["--do_train", "False", *HELD_OUT],
+        ["--validation_file", "a.csv", "b.csv", "--eval_dataset", "e", "--eval_strategy", "steps"],
+        ["--max_eval_samples", "5", "--validation_file", "a.csv"],
+        ["--quantization_bit", "4", "--quantization_type", "fp4", "--double_quantization", "False"],
+        ["--quantization_bit", "8"],
         ["--train_sampling_strategy", "sequential"],
         ["--finetuning_type", "full", "--lora_rank", "8"],
         ["--save_steps", "0.0000001"],
@@ -153,6 +171,12 @@ def test_a_broken_rule_names_what_is_involved(words: list[str], names: list[str]
 )  # fmt: skip
 def test_what_fits_together_is_taken(words: list[str]) -> None:
     assert read(*words)
+
+
+def test_rows_may_be_named_by_a_file_alone() -> None:
+    recipe, notes = read_recipe(["--model_name_or_path", "m", "--train_file", "a.csv", "--output_dir", "o"])
+    assert (recipe.data.train_file, recipe.data.dataset, recipe.evaluates, notes) == (("a.csv",), (), False, [])
+    assert read("--validation_file", "b.csv").evaluates
 
 
 def test_names_that_must_be_given_are_told_together() -> None:

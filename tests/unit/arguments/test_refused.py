@@ -4,19 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from studio.arguments.export import ExportArguments
-from studio.arguments.generation import GenerationArguments
+from studio.arguments.aliases import aliases
 from studio.arguments.refused import is_secret, refusals
 from studio.arguments.upstream import upstream_fields
 from studio.command import read_recipe
 from studio.errors import ArgumentError
-from studio.recipe import STAGES, arguments_of
-from tests.unit.arguments.names import NAMES
+from studio.recipe import ELSEWHERE, arguments_of_all
+from tests.unit.arguments.names import BESIDE, ITEMS, OWN, name_of, value_of
 
 BASE = ["--model_name_or_path", "m", "--dataset", "d", "--output_dir", "o"]
-KNOWN = {name for stage in STAGES for name in arguments_of(stage)}
-ELSEWHERE = {*ExportArguments.model_fields, *GenerationArguments.model_fields}
-INCUMBENT = sorted({name for names in NAMES.values() for name in names.split()})
+KNOWN = arguments_of_all().keys()
 SECRETS = ["hub_token", "hf_hub_token", "ms_hub_token", "om_hub_token", "swanlab_api_key", "swanlab_lark_secret",
            "swanlab_lark_webhook_url", "HF_TOKEN", "wandb-api-key", "token", "my_password"]  # fmt: skip
 
@@ -29,24 +26,42 @@ def told(*words: str) -> str:
 
 def test_the_table_of_names_is_whole() -> None:
     # 277 fields: two stand in two groups, three are inner ones of an engine whose kt_config is counted instead.
-    assert len(INCUMBENT) == 273
+    assert len(OWN) == 273
 
 
-@pytest.mark.parametrize("name", INCUMBENT)
+@pytest.mark.parametrize(
+    "item", [f"{group}: {item}" for group, items in ITEMS.items() for item in items.split()], ids=str
+)
+def test_every_argument_of_the_incumbent_is_taken_with_its_value_or_refused_by_name(item: str) -> None:
+    item = item.partition(": ")[2]
+    name, value = name_of(item), value_of(item)
+    asked = {"model_name_or_path": "m", "dataset": "d", "output_dir": "o", **BESIDE.get(name, {}), name: value}
+    words = [f"--{flag}={text}" for flag, text in asked.items()]
+    if item.startswith("!"):
+        with pytest.raises(ArgumentError) as caught:
+            read_recipe(words)
+        (sentence,) = caught.value.complaints
+        assert sentence.startswith((f"--{name} {value}: not supported: ", f"--{name} is a secret"))
+    else:
+        _, notes = read_recipe(words)
+        assert [note.split()[0] for note in notes] == ([f"--{name}"] if item.startswith("(") else [])
+
+
+@pytest.mark.parametrize("name", OWN)
 def test_every_name_of_the_incumbent_is_taken_or_refused_by_name(name: str) -> None:
-    assert name in KNOWN | ELSEWHERE or name in refusals() or is_secret(name)
+    assert name in KNOWN | ELSEWHERE.keys() or name in {**aliases(), **refusals()} or is_secret(name)
 
 
 @pytest.mark.parametrize("name", upstream_fields())
 def test_every_field_of_upstream_is_taken_or_refused_by_name(name: str) -> None:
-    assert name in KNOWN or name in refusals() or is_secret(name)
+    assert name in KNOWN or name in {**aliases(), **refusals()} or is_secret(name)
 
 
 def test_no_name_is_refused_and_taken_at_once() -> None:
-    assert not refusals().keys() & (KNOWN | ELSEWHERE)
+    assert not refusals().keys() & (KNOWN | ELSEWHERE.keys() | aliases().keys())
 
 
-@pytest.mark.parametrize("name", refusals())
+@pytest.mark.parametrize("name", [name for name, refusal in refusals().items() if "*" not in refusal.harmless])
 def test_a_refusal_says_why_and_what_to_do(name: str) -> None:
     sentence = told(f"--{name}=something-else")
     assert sentence == f"--{name} something-else: not supported: {refusals()[name].why}."
@@ -55,9 +70,10 @@ def test_a_refusal_says_why_and_what_to_do(name: str) -> None:
 
 @pytest.mark.parametrize("name", refusals())
 def test_a_harmless_value_is_taken_with_a_note(name: str) -> None:
-    for harmless in [*refusals()[name].harmless, "null"]:
+    for harmless in [*refusals()[name].harmless, "null"]:  # * is a value like any other
         _, notes = read_recipe([*BASE, f"--{name}={harmless}"])
-        assert notes == [f"--{name} {harmless} asks for nothing here and is left out: {refusals()[name].why}."]
+        assert notes == [f"--{name} {harmless} asks for nothing here and is left out: {refusals()[name].fact}."]
+        assert "leave it out" not in notes[0]
 
 
 @pytest.mark.parametrize(
