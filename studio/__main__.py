@@ -1,4 +1,7 @@
-"""The verbs of the command line; each imports what it needs only when it is called."""
+"""The verbs of the command line; each imports what it needs only when it is called.
+
+Older Pythons must be able to read this file and what it imports here, to hear that they are too old.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,18 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from studio import __version__
 from studio.errors import DiskFullError, StudioError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Verb = Callable[[list[str], str], int]
+
+OLDEST_PYTHON = (3, 11)
 
 USAGE = """usage: studio VERB [arguments]
 
@@ -29,15 +40,34 @@ studio VERB --help tells a verb's arguments. Everywhere:
 """
 
 # What the system says of a path that a person chose badly.
-UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
+UNUSABLE = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP,
+    errno.ENOENT, errno.EEXIST, errno.EISDIR,
+)  # fmt: skip
 
 VERBS = ("train", "export", "chat", "api", "data", "env", "doctor", "version")
 
-Verb = Callable[[list[str], str], int]
+
+def unfit(version: tuple[int, ...], platform: str) -> str:
+    """Why studio cannot run on a Python of this version on this system, and what to do; '' where it can."""
+    if tuple(version[:2]) < OLDEST_PYTHON:
+        return (
+            "studio needs Python {}.{} or newer; this is {}.{} ({}). Make an environment with a newer one, for example "
+            'python3.11 -m venv .venv, and install studio there: README.md, "Where it runs".'
+        ).format(*OLDEST_PYTHON, version[0], version[1], sys.executable)
+    if platform != "linux":
+        return (
+            f"studio runs on Linux; this is {platform}. On Windows use it inside WSL 2, elsewhere in a Linux container "
+            'or on a Linux machine that you reach by ssh: README.md, "Where it runs".'
+        )
+    return ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb and return the exit code; errors of the user are sentences."""
+    if reason := unfit(sys.version_info[:2], sys.platform):
+        sys.stderr.write(reason + "\n")
+        return 2
     words = list(sys.argv[1:] if argv is None else argv)
     shows_trace = _take_flag(words, "--traceback")
     if not words or words[0] in ("--help", "-h", "help"):
@@ -50,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         workspace = _take_value(words, "--workspace")
         if not words:
             raise UsageError(f"studio needs a verb.\n\n{USAGE}")
+        _check_endpoint(os.environ.get("HF_ENDPOINT", ""))
         return _verb(words[0])(words[1:], workspace)
     except StudioError as error:
         return _tell(error, shows_trace)
@@ -76,6 +107,18 @@ def _tell(error: StudioError, shows_trace: bool) -> int:
     elif os.environ.get("RANK", "0") == "0":
         sys.stderr.write(f"{error}\n")
     return error.exit_code
+
+
+def _check_endpoint(address: str) -> None:
+    """Raise StudioError for an address that the libraries cannot read: they would end while they are imported."""
+    try:
+        _ = urlsplit(address).port
+    except ValueError as error:
+        shown = address.rpartition("@")[2]
+        raise StudioError(
+            f"HF_ENDPOINT must be the address of a hub, such as https://huggingface.co; {shown!r} is none ({error}). "
+            "Correct it, or unset it."
+        ) from None
 
 
 def _verb(name: str) -> Verb:

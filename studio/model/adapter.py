@@ -8,6 +8,7 @@ everything else `Adapter.detour` says why it must go through peft itself. Light:
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,12 +48,14 @@ def open_adapter(folder: Path) -> Adapter:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         kind = str(config["peft_type"]).upper()
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path} must be the JSON that peft writes, with peft_type; it is not ({error}).") from None
     if not (folder / ADAPTER).is_file():
+        words = shlex.join(["--model_name_or_path", str(folder), "--convert_pickle", "True"])
         raise ModelError(
-            f"{folder} must hold {ADAPTER}; it does not. An adapter_model.bin is a pickle and is not read: "
-            "load it once, apart, with peft and save it again as safetensors."
+            f"{folder} must hold {ADAPTER}; it does not. An adapter_model.bin is a pickle and is not read; "
+            f"convert it once, apart: studio export {words} --export_dir "
+            f"{shlex.quote(str(folder) + '-safetensors')}"
         )
     if any(word in kind for word in ("PROMPT", "PREFIX", "P_TUNING")):
         raise ModelError(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from studio.model.code import own_code
 from studio.model.modelfile import modelfile
 from studio.model.tokenizer_files import BESIDE, SOURCES, TOKENIZER_FILE, read_object
 from studio.workspace import write_json, write_text
@@ -27,16 +28,33 @@ def write_companions(
     tokenizer it was trained with.
     """
     newest_first = [*reversed(adapters), base]
-    notes = _copy_tokenizer(folder, newest_first)
+    lacking = _copy_tokenizer(folder, newest_first)
     _write_config(folder, newest_first, config)
     if chat_template:
         set_template(folder, chat_template)
-    if code := sorted(path.name for path in base.glob("*.py")):
-        notes.append(f"the base brings code of its own ({', '.join(code[:3])}), which is not copied")
-    if not notes:
-        text, notes = modelfile(folder, config)
+    notes = [*lacking, *_settle_code(folder, base)]
+    if not lacking:
+        text, more = modelfile(folder, config)
         write_text(folder / "Modelfile", text)
+        notes += more
     return notes
+
+
+def _settle_code(folder: Path, base: Path) -> list[str]:
+    """A model that transformers does not know takes its code along; of any other the code is left out."""
+    needed = own_code(base)
+    for path in needed:
+        shutil.copyfile(path, folder / path.name)
+    if needed:
+        names = ", ".join(path.name for path in needed[:3])
+        return [f"the model's own code ({names}) goes along: whoever loads it must read and trust it"]
+    for name in ("config.json", "tokenizer_config.json"):
+        settings = read_object(folder / name)
+        if settings.pop("auto_map", None) is not None:
+            write_json(folder / name, settings)
+    if left := sorted(path.name for path in base.glob("*.py")):
+        return [f"the base brings code of its own ({', '.join(left[:3])}): transformers does without, it is not copied"]
+    return []
 
 
 def _copy_tokenizer(folder: Path, newest_first: Sequence[Path]) -> list[str]:

@@ -19,7 +19,7 @@ def merged_by_peft(base: Path, adapters: Sequence[Path], folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     model: Any = AutoModelForCausalLM.from_pretrained(
-        str(base), dtype=torch.float32, local_files_only=True, use_safetensors=True
+        str(base), dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
     for adapter in adapters:
         model = _merged(model, adapter)

@@ -9,6 +9,7 @@ from pathlib import Path
 from studio.errors import ModelError
 from studio.model.adapter import started_from
 from studio.model.hub import fetch_model
+from studio.model.weights import is_meta, remedy
 from studio.workspace import Workspace
 
 
@@ -21,15 +22,33 @@ def find_model(name: str, place: Workspace, *, revision: str = "main", cache_dir
     path = place.path(name)
     if path.is_dir():
         if not (path / "config.json").is_file() and not (path / "adapter_config.json").is_file():
-            raise ModelError(
-                f"{name!r} must hold a model; the folder has no config.json. It holds: "
-                f"{', '.join(sorted(entry.name for entry in path.iterdir())[:8]) or 'nothing'}."
-            )
+            raise ModelError(_no_model(name, path))
         return path
     local = name.startswith((".", "/", "~")) or name.count("/") != 1
     if local or place.path(name.split("/")[0]).is_dir():
         raise ModelError(f"no model folder {name!r} in {place.root}.{_inside(name, place) or _nearby(path)}")
     return fetch_model(name, revision, place.path(cache_dir) if cache_dir else None, _other_case(name, place))
+
+
+def _no_model(name: str, path: Path) -> str:
+    """What is wrong with a folder that is neither a model nor an adapter."""
+    entries = _visible(path)
+    below = [entry.name for entry in entries if (entry / "config.json").is_file()]
+    if is_meta(path):
+        return (
+            f"{name!r} must hold a model as transformers reads one; it holds one as Meta gives it away. {remedy(path)}"
+        )
+    if below:
+        return f"{name!r} must hold a model; the folder has no config.json. Did you mean {name.rstrip('/')}/{below[0]}?"
+    if any((path / room).is_dir() for room in ("snapshots", "blobs")):
+        return f"{name!r} is a hub's cache of a model, not its folder. Name the folder below its snapshots."
+    held = ", ".join(entry.name for entry in entries[:8])
+    return f"{name!r} must hold a model; the folder has no config.json. It holds: {held or 'nothing'}."
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What lies in a folder, by name; hidden entries are nobody's models."""
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
 def find_adapters(names: Iterable[str], place: Workspace) -> list[Path]:
@@ -60,7 +79,7 @@ def _inside(name: str, place: Workspace) -> str:
 def _other_case(name: str, place: Workspace) -> str:
     """' Did you mean …?' when only upper and lower case keep `x/y` from being a folder here."""
     first, rest = name.split("/")
-    near = [entry.name for entry in place.root.iterdir() if entry.name.casefold() == first.casefold()]
+    near = [entry.name for entry in _visible(place.root) if entry.name.casefold() == first.casefold()]
     return f" Did you mean {near[0]}/{rest}? Upper and lower case count." if near else ""
 
 
@@ -68,11 +87,11 @@ def _nearby(path: Path) -> str:
     """' Did you mean …?' for a folder that is spelled nearly the same."""
     for parent in (path.parent, path.parent.parent):
         if parent.is_dir():
-            names = [entry.name for entry in parent.iterdir() if entry.is_dir()]
+            names = [entry.name for entry in _visible(parent) if entry.is_dir()]
             lower = {name.lower(): name for name in names}
             wanted = path.name if parent == path.parent else path.parent.name
             near = difflib.get_close_matches(wanted.lower(), list(lower), n=1, cutoff=0.6)
             if near:
                 return f" Did you mean {lower[near[0]]!r} there? Upper and lower case count."
-            return f" {parent} holds: {', '.join(sorted(names)[:8]) or 'no folders'}."
+            return f" {parent} holds: {', '.join(names[:8]) or 'no folders'}."
     return " Check the path."

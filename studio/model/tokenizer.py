@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from studio.errors import ModelError
+from studio.model.coverage import Coverage, coverage_of, unknown_token
 from studio.model.tokenizer_files import (
     TOKENIZER_FILE,
     chat_templates,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 # An unescaped key, so no token of the vocabulary can match.
 TRIMMED = re.compile(r'(?<!\\)"trim_offsets"\s*:\s*true')
+# A sign of cuneiform, which hardly a vocabulary has.
+RARE = "\U0001242b"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,7 @@ class LightTokenizer:
     `chat_template` is empty when the model has none; `other_templates` names those beside it.
     `stop_ids` are the ids that end an answer: eos and what generation_config.json adds.
     `fingerprint` is a SHA-256 over everything that decides the ids.
+    `trusted` says that transformers may run code of the folder, where the tokenizer has some.
     """
 
     folder: Path
@@ -56,6 +60,7 @@ class LightTokenizer:
     other_templates: tuple[str, ...]
     stop_ids: tuple[int, ...]
     fingerprint: str
+    trusted: bool = False
 
     @property
     def name(self) -> str:
@@ -120,6 +125,17 @@ class LightTokenizer:
             widths[id] = len(token.content.encode())
         return widths
 
+    @cached_property
+    def coverage(self) -> Coverage | None:
+        """What it has tokens for, when it leaves the rest of a text out; None when it can write everything."""
+        return coverage_of(self.fast)
+
+    @cached_property
+    def unknown_id(self) -> int | None:
+        """The id that stands for what it does not know; None when it needs none."""
+        token = unknown_token(self.fast, self.special.get("unk_token", ""))
+        return self.fast.token_to_id(token) if token else None
+
     def _id(self, key: str) -> int:
         # Opening added every special token that the vocabulary lacked, so none is without an id.
         return cast(int, self.fast.token_to_id(self.special[key]))
@@ -138,14 +154,16 @@ def _is_byte_level(fast: Tokenizer) -> bool:
     return "ByteLevel(" in rules and "add_prefix_space=True" not in rules
 
 
-def open_tokenizer(folder: Path, cache: Path) -> LightTokenizer:
+def open_tokenizer(folder: Path, cache: Path, *, trust: bool = False) -> LightTokenizer:
     """Open the tokenizer of a model folder; one without tokenizer.json is converted once into `cache`.
+
+    With `trust` its own code may run in a conversion.
 
     Raises ModelError when there is no tokenizer, a file is broken, or no end token is named.
     """
     if not folder.is_dir():
         raise ModelError(f"a tokenizer must lie in a folder; {folder} is none. Check the path of the model.")
-    files = folder if (folder / TOKENIZER_FILE).is_file() else converted(folder, cache)
+    files = folder if (folder / TOKENIZER_FILE).is_file() else converted(folder, cache, trust=trust)
     config = read_object(files / "tokenizer_config.json")
     legacy = {} if "added_tokens_decoder" in config else read_object(files / "special_tokens_map.json")
     special = special_tokens({**config, **legacy})
@@ -169,6 +187,7 @@ def open_tokenizer(folder: Path, cache: Path) -> LightTokenizer:
         other_templates=tuple(sorted(templates)),
         stop_ids=_stop_ids(folder, fast, special["eos_token"]),
         fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
+        trusted=trust,
     )
 
 
@@ -187,6 +206,13 @@ def _load(path: Path, text: str) -> Tokenizer:
     # Files in the wild carry both; ids would be cut or filled in silence.
     fast.no_truncation()
     fast.no_padding()
+    try:
+        fast.encode(RARE)
+    except Exception as error:  # noqa: BLE001  the same
+        raise ModelError(
+            f"a tokenizer must have a token for what it does not know; {path} has none: {error}. Save it with an "
+            "unknown token, such as <unk>."
+        ) from None
     return fast
 
 
@@ -232,7 +258,7 @@ def check_against_transformers(light: LightTokenizer, texts: Sequence[str], *, d
     With `documents` the tokens that begin and end a document are compared too.
     Raises ModelError naming the first text that differs.
     """
-    theirs = from_pretrained(light.folder)
+    theirs = from_pretrained(light.folder, trust=light.trusted)
     if theirs.eos_token != light.eos_token:
         raise ModelError(
             f"both readings of {light.folder} must name one end token; transformers says "

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import ModelError, StudioError
+from studio.model.code import own_code
 from studio.model.staging import staged
 
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -26,7 +27,7 @@ BESIDE = (
 )
 
 
-def converted(folder: Path, cache: Path) -> Path:
+def converted(folder: Path, cache: Path, *, trust: bool = False) -> Path:
     """The folder in `cache` with the tokenizer.json made from the older files of `folder`."""
     if not any((folder / name).is_file() for name in SOURCES):
         raise ModelError(
@@ -45,7 +46,7 @@ def converted(folder: Path, cache: Path) -> Path:
         return target
     try:
         with staged(target) as beside:
-            from_pretrained(folder).save_pretrained(str(beside))
+            from_pretrained(folder, trust=trust).save_pretrained(str(beside))
             if not (beside / TOKENIZER_FILE).is_file():
                 raise ModelError(
                     f"the tokenizer in {folder} must exist in a fast form; transformers has none for it. "
@@ -58,12 +59,16 @@ def converted(folder: Path, cache: Path) -> Path:
     return target
 
 
-def from_pretrained(folder: Path) -> Any:
-    """The tokenizer that transformers makes of the folder. Raises ModelError with what it says."""
+def from_pretrained(folder: Path, *, trust: bool = False) -> Any:
+    """The tokenizer that transformers makes of the folder, with its own code where that is needed and trusted.
+
+    Raises ModelError with what transformers says.
+    """
     from transformers import AutoTokenizer
 
+    own = trust and bool(own_code(folder))
     try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=own)
     except (OSError, ValueError, LookupError, ImportError, RuntimeError, TypeError, AttributeError) as error:
         raise ModelError(
             f"transformers must be able to open the tokenizer in {folder}; it says: {error} "

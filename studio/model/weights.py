@@ -2,13 +2,14 @@
 
 Light: no torch, no weights in memory. The same reading says in one sentence what is wrong with a
 folder: a shard that is missing, cut short, empty or not what it claims. Pickled weights
-(`pytorch_model.bin`) are never opened.
+(`pytorch_model.bin`) are never opened here; `pickled` converts them.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,11 @@ ITEM_BYTES = {
 
 # The format's own limit on the length of a header.
 HEADER_LIMIT_BYTES = 100_000_000
+
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".mdl")
+# Pickles that lie beside weights and hold none.
+NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scheduler.bin", "scaler.pt",
+              "adapter_model.bin", "value_head.bin")  # fmt: skip
 
 GET_AGAIN = "Download the model again, or copy it anew from where it is whole."
 
@@ -82,7 +88,14 @@ def tensors_in(file: Path) -> dict[str, Tensor]:
     """Every tensor of one safetensors file by name. Raises ModelError when it is damaged."""
     header, data_start = _header(file)
     found = {name: _tensor(file, name, entry, data_start) for name, entry in header.items()}
-    end = max((tensor.start + tensor.nbytes for tensor in found.values()), default=data_start)
+    end = data_start
+    for tensor in sorted(found.values(), key=lambda tensor: (tensor.start, tensor.nbytes)):
+        if tensor.start != end:
+            raise ModelError(
+                f"{file} must hold its tensors one after the other; {tensor.name} begins {tensor.start - end:+,} "
+                f"bytes from the end of the one before. {GET_AGAIN}"
+            )
+        end += tensor.nbytes
     size = file.stat().st_size
     if size < end:
         raise ModelError(
@@ -98,7 +111,7 @@ def _sharded(folder: Path) -> dict[str, Tensor]:
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         listed = {str(name): str(shard) for name, shard in weight_map.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"{index} must be JSON with a weight_map from tensor to file; it is not ({error}). {GET_AGAIN}"
         ) from None
@@ -115,12 +128,31 @@ def _sharded(folder: Path) -> dict[str, Tensor]:
     return {name: shards[shard][name] for name, shard in listed.items()}
 
 
+def pickled(folder: Path) -> list[str]:
+    """Names of the pickled weights in a folder; what a trainer leaves beside them is not counted."""
+    names = (path.name for path in folder.iterdir() if path.suffix in PICKLED and path.name not in NO_WEIGHTS)
+    return sorted(name for name in names if not name.startswith(("rng_state", ".")))
+
+
+def is_meta(folder: Path) -> bool:
+    """Whether a folder holds a model in the form in which Meta gives its own away."""
+    return (folder / "params.json").is_file() and any(folder.glob("consolidated.*.pth"))
+
+
+def remedy(folder: Path) -> str:
+    """How a folder of pickled weights is made into one that is read here."""
+    return (
+        "Take the safetensors files of the same model; or convert these once, which is done in a process of its "
+        f"own that runs no code from them: studio export --model_name_or_path {shlex.quote(str(folder))} "
+        f"--convert_pickle True --export_dir {shlex.quote(f'models/{folder.name}-safetensors')}"
+    )
+
+
 def _no_weights(folder: Path) -> str:
-    if any(folder.glob("pytorch_model*.bin")) or any(folder.glob("*.pt")):
+    if found := pickled(folder):
         return (
-            f"weights must be safetensors; {folder} holds only pickled ones (.bin or .pt), which can run "
-            "code when opened. Take the safetensors files of the same model, or convert these once, "
-            "apart, where you trust them: AutoModelForCausalLM.from_pretrained(old).save_pretrained(new)."
+            f"weights must be safetensors; {folder} holds only pickled ones ({', '.join(found[:3])}), which can "
+            f"run code when opened. {remedy(folder)}"
         )
     if (folder / ADAPTER).is_file():
         return f"{folder} holds an adapter and no model. Name its base as the model and this folder as the adapter."
@@ -149,7 +181,7 @@ def _header(file: Path) -> tuple[dict[str, Any], int]:
     try:
         header = json.loads(text)
         header = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{file} must start with a JSON header; it does not parse ({error}). {GET_AGAIN}") from None
     return header, 8 + length
 
@@ -158,13 +190,14 @@ def _tensor(file: Path, name: str, entry: Any, data_start: int) -> Tensor:
     try:
         dtype, shape = str(entry["dtype"]), tuple(int(length) for length in entry["shape"])
         first, end = (int(offset) for offset in entry["data_offsets"])
-    except (KeyError, TypeError, ValueError):
+        due = math.ceil(math.prod(shape) * ITEM_BYTES.get(dtype, 0))
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise ModelError(
             f"{file} must give dtype, shape and place of each tensor; for {name} it gives {entry!r}. {GET_AGAIN}"
         ) from None
     if dtype not in ITEM_BYTES:
         raise ModelError(f"{file} holds {name} as {dtype!r}, which is no known dtype. {GET_AGAIN}")
-    if first < 0 or min(shape, default=0) < 0 or end - first != math.ceil(math.prod(shape) * ITEM_BYTES[dtype]):
+    if first < 0 or min(shape, default=0) < 0 or end - first != due:
         raise ModelError(
             f"{file} gives {name} {end - first:,} bytes, which does not fit {dtype} of shape {list(shape)}. {GET_AGAIN}"
         )

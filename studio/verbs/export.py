@@ -13,8 +13,8 @@ from studio.arguments.template import TemplateArguments
 from studio.command import help_text, read_set
 from studio.errors import ArgumentError, ModelError
 from studio.model.adapter import open_adapter
+from studio.model.code import check_code
 from studio.model.find import find_adapters, find_model
-from studio.model.load import check_code, read_config
 from studio.recipe import ArgumentSet, groups_of
 from studio.workspace import Workspace
 
@@ -22,7 +22,8 @@ HEAD = """usage: studio export [FILE.yaml] --model_name_or_path DIR [--adapter_n
 
   studio export --model_name_or_path saves/X/lora/first --export_dir models/X-first
 
-The folder of a LoRA run is enough: it knows its base. The merge is done in float32 and cast once."""
+The folder of a LoRA run is enough: it knows its base. The merge is done in float32 and cast once.
+With --convert_pickle True a folder of pickled weights (.bin, Meta's .pth) becomes one of safetensors."""
 
 
 class ExportSet(ArgumentSet):
@@ -45,9 +46,13 @@ def run(words: list[str], workspace: str) -> int:
         raise ArgumentError(["studio export needs --model_name_or_path and --export_dir; see --help."])
     for note in notes:
         _say(note)
+    if asked.model.quantization_bit is not None:
+        raise ArgumentError(["--quantization_bit: an export is in full precision, also of an adapter that learned on a "
+                             "base in 4 or 8 bits. Leave it out."])  # fmt: skip
+    if asked.export.convert_pickle:
+        return _convert(asked, place)
     base, adapters = find_parts(asked.model, place)
-    check_code(base, read_config(base), trust=asked.model.trust_remote_code)
-    template = _template(asked.template.template, adapters[-1] if adapters else base, place)
+    template = _template(asked.template, adapters[-1] if adapters else base, place)
     from studio.model.hardware import before_torch
 
     before_torch(os.environ)
@@ -59,8 +64,35 @@ def run(words: list[str], workspace: str) -> int:
     return 0
 
 
+def _convert(asked: ExportSet, place: Workspace) -> int:
+    """Pickled weights → safetensors, which a process of its own does."""
+    if asked.model.adapter_name_or_path or asked.template != TemplateArguments():
+        raise ArgumentError(
+            ["--convert_pickle converts one folder as it is. Give --adapter_name_or_path and what concerns "
+             "the template when you export the converted folder."]
+        )  # fmt: skip
+    from studio.model.pickled import convert, refuse_needless
+
+    source, target = place.path(asked.model.model_name_or_path), place.path(asked.export.export_dir)
+    refuse_needless(source)
+    code = convert(source, target, asked.export)
+    if code == 0:
+        print(place.shown(target))
+    return code
+
+
 def find_parts(asked: ModelArguments, place: Workspace) -> tuple[Path, list[Path]]:
-    """The base model and the adapters on it; a run folder with an adapter knows its base."""
+    """The base model and the adapters on it; a run folder with an adapter knows its base.
+
+    Raises ModelError when one is not there, or would run code that nobody asked for.
+    """
+    base, adapters = _find_parts(asked, place)
+    for folder in (base, *adapters):
+        check_code(folder, trust=asked.trust_remote_code)
+    return base, adapters
+
+
+def _find_parts(asked: ModelArguments, place: Workspace) -> tuple[Path, list[Path]]:
     named = find_model(asked.model_name_or_path, place, revision=asked.model_revision, cache_dir=asked.cache_dir)
     adapters = list(asked.adapter_name_or_path)
     if (named / "adapter_config.json").is_file():
@@ -71,14 +103,20 @@ def find_parts(asked: ModelArguments, place: Workspace) -> tuple[Path, list[Path
     return named, find_adapters(adapters, place)
 
 
-def _template(asked: str, trained: Path, place: Workspace) -> str:
+def _template(asked: TemplateArguments, trained: Path, place: Workspace) -> str:
     """The text of a template that was asked for; '' leaves the one the run was trained with."""
-    if asked in ("", "auto"):
+    if asked.template in ("", "auto") and asked.enable_thinking is None and not asked.default_system:
         return ""
     from studio.model.templates import choose_template
     from studio.model.tokenizer import open_tokenizer
 
-    template, told = choose_template(asked, open_tokenizer(trained, place.cache), place)
+    template, told = choose_template(
+        asked.template,
+        open_tokenizer(trained, place.cache),
+        place,
+        enable_thinking=asked.enable_thinking,
+        default_system=asked.default_system,
+    )
     for sentence in told:
         _say(sentence)
     return template.jinja

@@ -6,6 +6,8 @@ import json
 import subprocess
 from collections.abc import Callable
 
+import pytest
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 WORDS = ("train", "--model_name_or_path", "models/tiny", "--dataset", "tiny_sft", "--output_dir")
 
@@ -24,5 +26,24 @@ def test_a_path_the_system_refuses_is_a_sentence(studio: Command) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("address", ["http://[", "http://me:secret@hub:99999"])
+def test_an_address_of_the_hub_that_is_none_is_a_sentence(
+    address: str, studio: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    done = studio("data", "list")
+    assert done.returncode == 10
+    assert "HF_ENDPOINT must be the address of a hub" in done.stderr
+    assert "Traceback" not in done.stderr and "secret" not in done.stderr
+
+
 def test_an_empty_registry_is_told_by_the_list(studio: Command) -> None:
     assert "no dataset is registered" in studio("data", "list", "--workspace", "models").stderr
+
+
+@pytest.mark.parametrize("target", ["/proc/x", "/dev/null/x"])
+def test_a_place_where_nothing_can_be_made_is_a_sentence(studio: Command, target: str) -> None:
+    done = studio(*WORDS, target)
+    assert done.returncode == 10
+    assert target.rpartition("/")[0] in done.stderr
+    assert "Traceback" not in done.stderr

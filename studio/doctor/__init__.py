@@ -1,0 +1,1 @@
+"""What this machine has, and whether all that a run needs is here and works."""
