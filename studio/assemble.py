@@ -29,18 +29,25 @@ if TYPE_CHECKING:
 def learner(
     recipe: Recipe, material: Material, precision: Precision, arguments: transformers.TrainingArguments
 ) -> tuple[Any, Choice]:
-    """The model that learns, on the CPU yet, and how its attention keeps documents apart."""
+    """The model that learns, on the CPU yet unless it is rounded, and how its attention keeps documents apart."""
     import torch
     from transformers import set_seed
 
     from studio.loop.attention import choose_attention
+    from studio.loop.deepspeed import gathered_in_turn, start
     from studio.model.adapt import adapt
+    from studio.model.quantise import steady
 
+    if arguments.deepspeed:
+        start(arguments)
     set_seed(arguments.seed)  # adapters start at random
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     whole = recipe.method.finetuning_type == "full"
-    model = load_model(material.folder, recipe.model, torch.float32 if whole else dtype)
-    name, reason = choose_attention(model, recipe.model.flash_attn)
+    model = load_model(
+        material.folder, recipe.model, torch.float32 if whole else dtype, device=arguments.device, learns=True
+    )
+    with steady(model), gathered_in_turn(model):
+        name, reason = choose_attention(model, recipe.model.flash_attn)
     if name == "padded" and recipe.packing:
         why = "" if recipe.data.packing else " (stage pt packs where nothing else is asked)"
         raise ArgumentError([f"--packing True{why}: this model lets rows of one sequence see each other. "

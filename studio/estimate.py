@@ -6,21 +6,22 @@ loaded. They are estimates: good to a third or so, and said to be that.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from studio.arguments.method import MethodArguments
-from studio.errors import ModelError
-from studio.model.adapt import layer_count, learns, trained_layers
+from studio.errors import ModelError, counted
+from studio.model.adapt import layer_count, learns, linear_weights, trained_layers
 from studio.model.hardware import Hardware, Precision
+from studio.model.quantise import Rounding
 from studio.model.weights import Tensor
 from studio.registry import did_you_mean
 
-# Embeddings and heads get no adapter, and peft finds no layers in experts, which are one tensor for all.
-NOT_ADAPTED = re.compile(r"\.([^.]*embed[^.]*|wte|wpe|lm_head|shared|experts)\.")
+# Numbers of state that an optimizer keeps for each weight that learns, by a part of its name; the others
+# keep two, as AdamW does.
+STATE = {"adafactor": 0, "lomo": 0, "ademamix": 3, "lion": 1, "rmsprop": 1, "adagrad": 1}
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,74 @@ class Figure:
     basis: str
 
 
+@dataclass(frozen=True)
+class Held:
+    """The weights of a run: bytes of those that stay, number of those that learn, bytes of state for each of these.
+
+    `unrolled_bytes` is the largest rounded matrix in full, as it is while it is used. A weight that learns and its
+    gradient take `weight_bytes` and `gradient_bytes` here; `processes` divide among them the optimizer's state and
+    the `copy_bytes` of its own copy of such a weight.
+    """
+
+    frozen_bytes: float
+    learning: int
+    state_bytes: float
+    unrolled_bytes: float = 0.0
+    weight_bytes: float = 4.0
+    gradient_bytes: float = 4.0
+    copy_bytes: float = 0.0
+    processes: int = 1
+
+    @property
+    def least_bytes(self) -> float:
+        """What the weights alone take, those that learn in float32 where they are not divided."""
+        return self.frozen_bytes + self.weight_bytes * self.learning
+
+    @property
+    def learning_bytes(self) -> float:
+        """What a weight that learns takes with its gradient and the optimizer's share here."""
+        return self.weight_bytes + self.gradient_bytes + (self.state_bytes + self.copy_bytes) / self.processes
+
+
+def hold(
+    weights: Mapping[str, Tensor], method: MethodArguments, optim: str, precision: Precision, rounding: Rounding | None
+) -> Held:
+    """What the weights of a run take, with the frozen linear layers rounded as asked."""
+    learning = trainable(weights, method)
+    if method.finetuning_type == "full":
+        return Held(0, learning, state_bytes(optim))
+    width = 4 if precision == "fp32" else 2
+    rounded = linear_weights(weights) if rounding else {}
+    kept = sum(tensor.count for name, tensor in weights.items() if name not in rounded)
+    small = sum(rounding.nbytes(tensor.shape) for tensor in rounded.values()) if rounding else 0
+    largest = max((tensor.count for tensor in rounded.values()), default=0)
+    return Held(kept * width + small, learning, state_bytes(optim), largest * width)
+
+
+def divided(held: Held, stage: int, world: int, precision: Precision) -> Held:
+    """What one of `world` processes takes when ZeRO of this stage divides the work (arXiv 1910.02054, section 5)."""
+    width = 4 if precision == "fp32" else 2
+    return replace(
+        held,
+        frozen_bytes=held.frozen_bytes / (world if stage == 3 else 1),
+        weight_bytes=width / (world if stage == 3 else 1),
+        gradient_bytes=width / (world if stage >= 2 else 1),
+        copy_bytes=4,
+        processes=world,
+    )
+
+
+def state_bytes(optim: str) -> float:
+    """Bytes that an optimizer, by its name upstream, keeps for each weight that learns."""
+    numbers = 0 if optim == "sgd" else next((count for part, count in STATE.items() if part in optim), 2)
+    # 8-bit states have a scale of 4 bytes for 256 numbers.
+    return numbers * (1 + 4 / 256 if "8bit" in optim else 4)
+
+
 def adapted(weights: Mapping[str, Tensor], targets: Sequence[str]) -> dict[str, Tensor]:
     """The weights that get a LoRA adapter. Raises ModelError for a target no weight has."""
-    matrices = {
-        name: tensor
-        for name, tensor in weights.items()
-        if name.endswith(".weight") and len(tensor.shape) == 2 and not NOT_ADAPTED.search(f".{name}")
-    }
     if tuple(targets) == ("all",):
-        return matrices
+        return linear_weights(weights)
     every = {n: t for n, t in weights.items() if n.endswith(".weight") and len(t.shape) == 2}
     modules = {name: name.removesuffix(".weight") for name in every}
     for target in targets:
@@ -79,8 +139,7 @@ def trainable(weights: Mapping[str, Tensor], method: MethodArguments) -> int:
 
 
 def memory(
-    weights: Mapping[str, Tensor],
-    learning: int,
+    held: Held,
     config: Mapping[str, Any],
     precision: Precision,
     batch: tuple[int, int],
@@ -89,17 +148,13 @@ def memory(
     checkpointing: bool,
     program_bytes: int,
 ) -> Figure:
-    """Bytes at the highest: weights, gradients, AdamW's two moments, activations, logits.
+    """Bytes at the highest: weights, gradients, the optimizer's state, activations, logits.
 
     `batch` are the tokens and the labels of one micro-batch; `program_bytes` is what the libraries take of
     the same memory.
     """
     tokens, labels = batch
-    total = sum(tensor.count for tensor in weights.values())
-    stored = 4 if precision == "fp32" else 2
-    frozen = 0 if full else total * stored
-    # float32: the weight, its gradient, two moments of the optimizer
-    learned = learning * 16
+    learned = held.learning * held.learning_bytes
     hidden, layers, inner, vocabulary = shape_of(config)
     width = 4 if precision == "fp32" else 2
     # Numbers a layer keeps for each token, measured on a 135M Llama; adapters keep inputs of their own.
@@ -107,10 +162,12 @@ def memory(
     kept_per_layer = hidden + kept * 2 / max(layers, 1) if checkpointing else kept
     activations = tokens * layers * kept_per_layer * width
     logits = labels * vocabulary * (width + 8)
-    value = frozen + learned + activations + logits + program_bytes
+    weights = held.frozen_bytes + held.unrolled_bytes
+    value = weights + learned + activations + logits + program_bytes
+    shown = held.learning * held.weight_bytes if full else 0
     basis = (
-        f"the program {gib(program_bytes)}, weights {gib(frozen + (learning * 4 if full else 0))}, gradients and AdamW "
-        f"{gib(learning * 12)}, activations of {tokens:,} tokens {gib(activations)}, logits of {labels:,} "
+        f"the program {gib(program_bytes)}, weights {gib(weights + shown)}, gradients and optimizer "
+        f"{gib(learned - shown)}, activations of {tokens:,} tokens {gib(activations)}, logits of {labels:,} "
         f"targets {gib(logits)}"
     )
     return Figure(value, gib(value), basis)
@@ -128,16 +185,16 @@ def shape_of(config: Mapping[str, Any]) -> tuple[int, int, int, int]:
     return hidden, first("num_hidden_layers", "n_layer", "num_layers"), inner, first("vocab_size")
 
 
-def disk(weights: Mapping[str, Tensor], learning: int, *, full: bool, checkpoints: int, only_model: bool) -> Figure:
+def disk(weights: Mapping[str, Tensor], held: Held, *, full: bool, checkpoints: int, only_model: bool) -> Figure:
     """Bytes on disk at the end: the checkpoints kept, one more while it is written, the final weights."""
     total = sum(tensor.count for tensor in weights.values())
-    saved = 4 * (total if full else learning)
-    each = saved + (0 if only_model else 8 * learning)
+    saved = 4 * (total if full else held.learning)
+    each = saved + (0 if only_model else (held.state_bytes + held.copy_bytes) * held.learning)
     value = (each * (checkpoints + 1 if checkpoints else 0) + saved) * 1.05 + 8 * 2**20
     return Figure(
         value,
         gib(value),
-        f"{checkpoints} checkpoints of {gib(each)} kept, one being written, final weights {gib(saved)}",
+        f"{counted(checkpoints, 'checkpoint')} of {gib(each)} kept, one being written, final weights {gib(saved)}",
     )
 
 

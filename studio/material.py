@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio.data.catalog import DatasetEntry, read_catalog
+from studio.data.catalog import DatasetEntry, entry_of_file, read_catalog
 from studio.data.example import Example
+from studio.data.reading import dataset_page
 from studio.data.render import View, render
 from studio.data.report import Report
 from studio.data.rows import Rows, prepare
-from studio.data.source import page
 from studio.data.tokenise import example_of
-from studio.errors import DatasetError, ModelError
+from studio.errors import DatasetError, ModelError, counted
 from studio.model.adapter import open_adapter
+from studio.model.code import check_code
 from studio.model.find import find_adapters, find_model
 from studio.model.hardware import cores
-from studio.model.load import check_code, check_type, read_config
+from studio.model.load import check_type, read_config
 from studio.model.templates import Template, choose_template
 from studio.model.tokenizer import LightTokenizer, check_against_transformers, open_tokenizer
 from studio.model.weights import Tensor, tensors
@@ -60,7 +61,6 @@ def gather(recipe: Recipe, place: Workspace, view: View, say: Callable[[str], No
     notes: list[str] = []
     folder, adapters = find_weights(recipe, place)
     config = read_config(folder)
-    check_code(folder, config, trust=recipe.model.trust_remote_code)
     found = tensors(folder)
     tokenizer, template, told = tokenizer_of(recipe, folder, place)
     check_sizes(tokenizer, config, folder)
@@ -70,10 +70,10 @@ def gather(recipe: Recipe, place: Workspace, view: View, say: Callable[[str], No
     workers, told = _workers(recipe.data.preprocessing_num_workers)
     notes += told
 
-    def rows_of(entries: Sequence[DatasetEntry]) -> tuple[Rows, Report]:
+    def rows_of(entries: Sequence[DatasetEntry], limit: int | None) -> tuple[Rows, Report]:
         rows, report = prepare(
             entries, tokenizer, template, view, place,
-            max_samples=recipe.data.max_samples,
+            max_samples=limit,
             skip_bad_rows=recipe.data.skip_bad_rows,
             max_bad_rows=recipe.data.max_bad_rows,
             workers=workers,
@@ -84,10 +84,15 @@ def gather(recipe: Recipe, place: Workspace, view: View, say: Callable[[str], No
             say(sentence)
         return rows, report
 
-    rows, report = rows_of(train or held_out)
-    held_rows, held_report = rows_of(held_out) if held_out else (None, None)
+    most = recipe.data.max_samples
+    most_to_evaluate = recipe.data.max_eval_samples or most
+    rows, report = rows_of(train, most) if train else rows_of(held_out, most_to_evaluate)
+    held_rows, held_report = rows_of(held_out, most_to_evaluate) if held_out else (None, None)
     if recipe.data.val_size:
-        rows, held_rows = split(rows, recipe.data.val_size, recipe.training.seed)
+        rows, held_rows, told = split(
+            rows, recipe.data.val_size, recipe.training.seed, most=recipe.data.max_eval_samples
+        )
+        notes += told
     texts = sample_texts((train or held_out)[0], tokenizer, template, view, place)
     check_against_transformers(tokenizer, texts, documents=view.documents)
     check_type(folder, config)
@@ -104,16 +109,31 @@ def _counter(what: str, done: int, _total: int | None) -> None:
 
 
 def find_entries(recipe: Recipe, place: Workspace) -> tuple[list[DatasetEntry], list[DatasetEntry], list[str]]:
-    """The datasets to train on and those to evaluate on, and what to tell about them."""
-    catalog = read_catalog(place, recipe.data.dataset_dir)
-    train = [catalog[name] for name in recipe.data.dataset]
-    held_out = [catalog[name] for name in recipe.data.eval_dataset]
+    """The datasets and files to train on and those to evaluate on, and what to tell about them."""
+    data = recipe.data
+    catalog = read_catalog(place, data.dataset_dir)
+    train = [*(catalog[name] for name in data.dataset), *(entry_of_file(path, place) for path in data.train_file)]
+    held_out = [
+        *(catalog[name] for name in data.eval_dataset),
+        *(entry_of_file(path, place) for path in data.validation_file),
+    ]
     twice = [
-        f"--dataset {name}: stands {count} times, so its rows are seen {count} times in each epoch"
-        for name, count in Counter(recipe.data.dataset).items()
+        f"--{flag} {name}: stands {count} times, so its rows are seen {count} times in each epoch"
+        for flag, names in (("dataset", data.dataset), ("train_file", data.train_file))
+        for name, count in Counter(names).items()
         if count > 1
     ]
-    return train, held_out, [*catalog.notes, *twice]
+    notes = [note for entry in (*train, *held_out) for note in (*entry.found().notes, entry.why) if note]
+    return apart(train), apart(held_out), [*catalog.notes, *twice, *dict.fromkeys(notes)]
+
+
+def apart(entries: Sequence[DatasetEntry]) -> list[DatasetEntry]:
+    """The same entries, files of one name called by their path: what is told must say which one it is."""
+    many = Counter(entry.name for entry in {(entry.name, entry.origin): entry for entry in entries}.values())
+    return [
+        entry.model_copy(update={"name": str(entry.origin)}) if entry.why and many[entry.name] > 1 else entry
+        for entry in entries
+    ]
 
 
 def find_weights(recipe: Recipe, place: Workspace) -> tuple[Path, tuple[Path, ...]]:
@@ -131,14 +151,26 @@ def find_weights(recipe: Recipe, place: Workspace) -> tuple[Path, tuple[Path, ..
     adapters = tuple(find_adapters(arguments.adapter_name_or_path, place))
     for adapter in adapters:
         open_adapter(adapter)
+    for each in (folder, *adapters):
+        check_code(each, trust=arguments.trust_remote_code)
     return folder, adapters
 
 
 def tokenizer_of(recipe: Recipe, folder: Path, place: Workspace) -> tuple[LightTokenizer, Template, list[str]]:
     """The tokenizer and the chat template that a recipe names, and what to tell about them."""
     asked = recipe.model.tokenizer_name_or_path
-    tokenizer = open_tokenizer(find_tokenizer(asked, place) if asked else folder, place.cache)
-    return tokenizer, *choose_template(recipe.template.template, tokenizer, place)
+    home = find_tokenizer(asked, place) if asked else folder
+    check_code(home, trust=recipe.model.trust_remote_code)
+    tokenizer = open_tokenizer(home, place.cache, trust=recipe.model.trust_remote_code)
+    template = recipe.template
+    chosen = choose_template(
+        template.template,
+        tokenizer,
+        place,
+        enable_thinking=template.enable_thinking,
+        default_system=template.default_system,
+    )
+    return tokenizer, *chosen
 
 
 def _foreign_tokenizer(tokenizer: LightTokenizer, folder: Path, place: Workspace) -> list[str]:
@@ -180,33 +212,39 @@ def _workers(asked: int | None) -> tuple[int | None, list[str]]:
     return cores(), [note]
 
 
-def split(rows: Rows, size: float, seed: int) -> tuple[Rows, Rows]:
-    """Rows to train on and rows held out: a random choice of raw rows, the same for the same seed.
+def split(rows: Rows, size: float, seed: int, *, most: int | None = None) -> tuple[Rows, Rows, list[str]]:
+    """Rows to train on, rows held out to evaluate on, and what to tell: a random choice, the same for the same seed.
 
-    Pieces of one raw row stay together, so that nothing held out is trained on.
+    Pieces of one raw row stay together, so that nothing held out is trained on. Of the raw rows held
+    out at most `most` are evaluated; the others are not trained on either, so that the number of rows
+    to evaluate changes nothing in what is learned.
     """
     import numpy as np
 
     pairs = np.stack([np.asarray(rows.table["dataset"][:]), np.asarray(rows.table["row"][:])], axis=1)
     _, raw = np.unique(pairs, axis=0, return_inverse=True)
+    raw = raw.reshape(-1)
     count = int(raw.max()) + 1
     wanted = round(size * count) if size < 1 else int(size)
     if not 1 <= wanted < count:
         raise DatasetError(
-            f"--val_size {size:g} would hold out {wanted:,} of {count:,} rows; it must leave at least one on "
+            f"--val_size {size:g} would hold out {wanted:,} of {counted(count, 'row')}; it must leave at least one on "
             "each side. Below 1 it is a share, from 1 on a number of rows."
         )
     chosen = np.random.default_rng(seed).permutation(count)[:wanted]
-    held = np.isin(raw.reshape(-1), chosen)
-    return rows.select(np.flatnonzero(~held).tolist()), rows.select(np.flatnonzero(held).tolist())
+    train = rows.select(np.flatnonzero(~np.isin(raw, chosen)).tolist())
+    held = rows.select(np.flatnonzero(np.isin(raw, chosen[:most])).tolist())
+    if most is None or wanted <= most:
+        return train, held, []
+    note = f"of the {wanted:,} rows held out {most:,} are evaluated (max_eval_samples); the others are not used"
+    return train, held, [note]
 
 
 def sample_texts(
     entry: DatasetEntry, tokenizer: LightTokenizer, template: Template | None, view: View, place: Workspace
 ) -> list[str]:
     """The texts of the first rows as the model will read them, to hold two tokenizers against each other."""
-    (file,) = entry.files()
-    found = [example_of(row, entry) for _, row in page(file, 0, CHECKED_ROWS, place.cache, sample_by=entry.sample_by)]
+    found = [example_of(row.value, entry) for row in dataset_page(entry, 0, CHECKED_ROWS, place.cache)]
     examples = [example for example in found if isinstance(example, Example)]
     rendered = render(examples, tokenizer, template, view)
     return [each.text for rows in rendered if isinstance(rows, list) for each in rows]

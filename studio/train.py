@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from studio import __version__
 from studio.assemble import learner, parts_of, write_card
-from studio.errors import MemoryFullError, StudioError
+from studio.errors import DivergedError, MemoryFullError, StoppedError, StudioError
 from studio.jobs.folder import Run, inspect, now, open_run
-from studio.jobs.launch import is_main, main_first
+from studio.jobs.launch import is_main, leave, main_first, processes
 from studio.jobs.log import Log
 from studio.jobs.progress import read
 from studio.jobs.signals import StopFlag
+from studio.loop.zero import Zero, read_zero
 from studio.material import Material, gather, parents
 from studio.model.hardware import Choice, Hardware, Precision, choose_precision, detect
 from studio.preflight import Plan, check
@@ -30,9 +31,10 @@ Say = Callable[[str], None]
 
 def plan(recipe: Recipe, place: Workspace, say: Say) -> tuple[Plan, Material]:
     """Everything a start checks, without starting."""
+    zero = read_zero(recipe, place)
     hardware, material, precision, _ = _before(recipe, place, say)
     folder = place.path(recipe.training.output_dir)
-    ready = _checked(recipe, material, hardware, precision, folder)
+    ready = _checked(recipe, material, hardware, precision, folder, zero)
     try:
         inspect(recipe, folder, place)
     except StudioError as error:
@@ -50,9 +52,10 @@ def train(recipe: Recipe, place: Workspace, threads: Choice, notes: list[str], s
         for note in (*notes, *run.notes):
             say(note)
         try:
+            zero = read_zero(recipe, place)
             hardware, material, precision, chosen = _before(recipe, place, say)
             run.check_data(material.hashes)
-            ready = _checked(recipe, material, hardware, precision, run.folder)
+            ready = _checked(recipe, material, hardware, precision, run.folder, zero)
             ready.choices[:0] = [threads, chosen]
             for sentence in ready.sentences():
                 say(sentence)
@@ -61,9 +64,12 @@ def train(recipe: Recipe, place: Workspace, threads: Choice, notes: list[str], s
             if recipe.training.do_train:
                 _learn(trainer, run, stop, say)
             _finish(recipe, place, trainer, run, material, say)
+            leave()
         except StudioError as error:
             _record_end(run, type(error).__name__, str(error))
             say.error(str(error))
+            if isinstance(error, StoppedError | DivergedError):  # all processes end with these
+                leave()
             raise
         return run.folder
 
@@ -79,12 +85,15 @@ def _before(recipe: Recipe, place: Workspace, say: Say) -> tuple[Hardware, Mater
     return hardware, material, precision, choice
 
 
-def _checked(recipe: Recipe, material: Material, hardware: Hardware, precision: Precision, folder: Path) -> Plan:
+def _checked(
+    recipe: Recipe, material: Material, hardware: Hardware, precision: Precision, folder: Path, zero: Zero | None
+) -> Plan:
     from studio.loop.settings import settings
 
-    ready = check(recipe, material, hardware, precision, folder, int(os.environ.get("WORLD_SIZE", "1")))
+    world = os.environ.get("WORLD_SIZE") or processes(os.environ, use_cpu=recipe.training.use_cpu)
+    ready = check(recipe, material, hardware, precision, folder, int(world), zero)
     if not ready.complaints:
-        settings(recipe, folder, hardware, precision)  # upstream's own checks, before a model is loaded
+        settings(recipe, folder, hardware, precision, zero=zero)  # upstream's own checks, before a model is loaded
     return ready
 
 
@@ -96,7 +105,10 @@ def _trainer(
     from studio.loop.settings import settings
     from studio.model.adapt import told
 
-    arguments = settings(recipe, run.folder, hardware, precision, checkpointing=ready.checkpointing)
+    arguments = settings(
+        recipe, run.folder, hardware, precision,
+        checkpointing=ready.checkpointing, rounding=ready.rounding, zero=ready.zero,
+    )  # fmt: skip
     learned = learner(recipe, material, precision, arguments)
     model, attention = learned
     say(str(attention))
@@ -106,6 +118,7 @@ def _trainer(
             decisions=[choice.__dict__ for choice in (*ready.choices, attention)],
             data={"hashes": material.hashes, "report": material.report.as_json()},
             hardware=hardware.__dict__,
+            quantization=ready.rounding.as_json() if ready.rounding else None,
         )
     parts = parts_of(recipe, material, ready, learned, arguments, run, stop, say)
     return stage_of(recipe).trainer(parts)
@@ -144,11 +157,13 @@ def _finish(recipe: Recipe, place: Workspace, trainer: StudioTrainer, run: Run, 
     results: dict[str, Any] = {"steps": trainer.state.global_step}
     if trainer.eval_dataset is not None:
         results |= trainer.evaluate()
+    if recipe.training.do_train:
+        trainer.refuse_broken_weights()
+    weights = trainer.whole_weights() if recipe.training.do_train else None
     if not is_main(os.environ):
         return
     if recipe.training.do_train:
-        trainer.refuse_broken_weights()
-        trainer.writer.final(trainer.accelerator.unwrap_model(trainer.model))
+        trainer.writer.final(trainer.accelerator.unwrap_model(trainer.model), weights)
     points = read(run.folder / "progress.jsonl")
     results |= {"loss": next((p.loss for p in reversed(points) if p.loss is not None), None)}
     if recipe.training.plot_loss:

@@ -30,7 +30,10 @@ SCHEMA = 1
 RECORD = "run.json"
 # These say where and how to start, not what is learned: a run may go on under other values of them.
 FREE = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "overwrite_cache", "preprocessing_num_workers"}
-PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "trl")
+PACKAGES = (
+    "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "safetensors", "trl", "bitsandbytes",
+    "deepspeed",
+)  # fmt: skip
 
 
 @dataclass
@@ -161,7 +164,9 @@ def inspect(recipe: Recipe, folder: Path, place: Workspace) -> dict[str, Any] | 
 def _refuse_to_move(recipe: Recipe, folder: Path, place: Workspace) -> None:
     """Raise StudioError for a folder that holds what this command needs, or the workspace itself."""
     asked = (recipe.model.model_name_or_path, recipe.model.tokenizer_name_or_path, recipe.data.dataset_dir,
-             *recipe.model.adapter_name_or_path, recipe.training.resume_from_checkpoint)  # fmt: skip
+             *recipe.data.train_file, *recipe.data.validation_file,
+             *recipe.model.adapter_name_or_path, recipe.training.resume_from_checkpoint,
+             recipe.training.deepspeed)  # fmt: skip
     real = folder.resolve()
     rooms = (place.root, place.data, place.models, place.saves)
     for path in (*rooms, *(place.path(name) for name in asked if name)):

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 
-from studio.errors import StoppedError
+from studio.errors import StoppedError, StudioError
 from studio.jobs.signals import INTERRUPTED
 from studio.model.hardware import cores
 
@@ -41,6 +41,15 @@ def is_worker(environment: Mapping[str, str]) -> bool:
     return "LOCAL_RANK" in environment and "WORLD_SIZE" in environment
 
 
+def check_launcher(environment: Mapping[str, str]) -> None:
+    """Raise StudioError where another launcher than torchrun's started this process: it keeps no store for all."""
+    if is_worker(environment) and "TORCHELASTIC_RUN_ID" not in environment:
+        raise StudioError(
+            "several processes must be started by the studio itself or by torchrun; LOCAL_RANK was set by another "
+            "launcher. Say NPROC_PER_NODE=2 studio train …, or torchrun --nproc_per_node 2 -m studio train …"
+        )
+
+
 def is_main(environment: Mapping[str, str]) -> bool:
     """Whether this process writes the run's files and speaks to the user."""
     return environment.get("RANK", "0") == "0"
@@ -65,6 +74,14 @@ def main_first(topic: str) -> Iterator[None]:
     while not store.check([f"studio/{topic}"]):
         time.sleep(0.05)  # and not in one long wait, where a signal would not be heard
     yield
+
+
+def leave() -> None:
+    """End what the processes share; threads that still serve it would end the program with a signal."""
+    from torch import distributed
+
+    if is_worker(os.environ) and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def share_threads(environment: MutableMapping[str, str], count: int) -> None:

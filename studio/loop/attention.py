@@ -119,8 +119,9 @@ def keeps_documents_apart(model: PreTrainedModel) -> bool:
     """Whether two documents in one row give the logits that each gives alone."""
     from studio.loop.batch import flat_batch
 
-    embeddings = cast(torch.nn.Embedding, model.get_input_embeddings())
-    size, device = embeddings.weight.shape[0], embeddings.weight.device
+    weight = cast(torch.nn.Embedding, model.get_input_embeddings()).weight
+    # A weight that DeepSpeed divides keeps its shape beside.
+    size, device = getattr(weight, "ds_shape", weight.shape)[0], weight.device
     first = [(7 * i + 3) % size for i in range(11)]
     second = [(5 * i + 1) % size for i in range(9)]
     was_training = model.training

@@ -20,7 +20,7 @@ def causal_trainer(parts: Parts) -> StudioTrainer:
     groups = None
     if method.loraplus_lr_ratio is not None:
         groups = _lora_plus(method.loraplus_lr_ratio, method.loraplus_lr_embedding)
-    trainer = StudioTrainer(
+    trainer = trainer_kind(parts.settings)(
         writer=parts.writer,
         stop=parts.stop,
         optimizer_groups=groups,
@@ -38,6 +38,15 @@ def causal_trainer(parts: Parts) -> StudioTrainer:
     if (alpha := parts.recipe.training.neftune_noise_alpha) is not None:
         _add_noise(trainer, alpha)
     return trainer
+
+
+def trainer_kind(settings: Any) -> type[StudioTrainer]:
+    """The trainer for one process, or several with a whole model each; or for parts of it."""
+    if not settings.deepspeed:
+        return StudioTrainer
+    from studio.loop.divided import DividedTrainer
+
+    return DividedTrainer
 
 
 def _lora_plus(ratio: float, embedding_rate: float) -> Any:

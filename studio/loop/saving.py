@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -93,18 +94,31 @@ class CheckpointWriter:
     def weights(self, model: Any, folder: Path, state_dict: Any = None) -> None:
         """The model's weights or adapter as safetensors, its configuration, tokenizer and template."""
         model.save_pretrained(str(folder), state_dict=state_dict)
+        if state_dict is not None:
+            _name_dtype(folder, {str(tensor.dtype).rpartition(".")[2] for tensor in state_dict.values()})
         self.tokenizer(folder)
 
-    def final(self, model: Any) -> None:
-        """The trained weights at the root of the run, verified files first, their manifest last."""
+    def final(self, model: Any, state_dict: Any = None) -> None:
+        """The trained weights at the root of the run, verified files first, their manifest last.
+
+        `state_dict` has them by name where the model itself does not hold them whole.
+        """
         folder = self.run / FINAL
         shutil.rmtree(folder, ignore_errors=True)
         with full_disk_told(self.run):
             folder.mkdir()
-            self.weights(model, folder)
+            self.weights(model, folder, state_dict)
             seal(folder)
         entries = sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST)
         for entry in entries:
             entry.replace(self.run / entry.name)
         sync_folder(self.run)
         folder.rmdir()
+
+
+def _name_dtype(folder: Path, dtypes: set[str]) -> None:
+    """Let config.json name the precision of the weights that were given, not that of the model they came from."""
+    path = folder / "config.json"
+    if path.is_file() and len(dtypes) == 1:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        write_json(path, config | {"dtype": dtypes.pop()})

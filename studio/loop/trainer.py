@@ -219,6 +219,10 @@ class StudioTrainer(transformers.Trainer):
             if weight.requires_grad and not bool(torch.isfinite(weight).all()):
                 raise self._diverged(f"weight {name}", math.nan)
 
+    def whole_weights(self) -> dict[str, torch.Tensor] | None:
+        """Every weight by its name where the model does not hold them whole, else None; all processes take part."""
+        return None
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.refuse_broken_weights()
         self.store_flos()
@@ -248,11 +252,11 @@ class StudioTrainer(transformers.Trainer):
         }
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        with _unreadable_told(checkpoint, f"{OPTIMIZER_NAME} or {SCHEDULER_NAME}"):
+        with unreadable_told(checkpoint, f"{OPTIMIZER_NAME} or {SCHEDULER_NAME}"):
             super()._load_optimizer_and_scheduler(checkpoint)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        with _unreadable_told(checkpoint, "rng_state.pth"):
+        with unreadable_told(checkpoint, "rng_state.pth"):
             super()._load_rng_state(checkpoint)
 
     def restore_loop_state(self, checkpoint: Path) -> None:
@@ -271,7 +275,7 @@ class StudioTrainer(transformers.Trainer):
 
 
 @contextlib.contextmanager
-def _unreadable_told(checkpoint: str | None, files: str) -> Iterator[None]:
+def unreadable_told(checkpoint: str | None, files: str) -> Iterator[None]:
     """Turn what torch raises for a state file it does not trust, or cannot read, into ResumeError."""
     try:
         yield

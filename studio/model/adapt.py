@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.arguments.method import MethodArguments
 from studio.errors import ModelError
+from studio.model.weights import Tensor
 from studio.registry import did_you_mean
 
 if TYPE_CHECKING:
@@ -16,12 +18,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LAYER = re.compile(r"\.(\d+)\.")
+# Embeddings and heads get no adapter, and peft finds no layers in experts, which are one tensor for all.
+# For the same reasons bitsandbytes leaves them as they are.
+NOT_LINEAR = re.compile(r"\.([^.]*embed[^.]*|wte|wpe|lm_head|shared|experts)\.")
 
 
 def adapt(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Path]) -> Any:
     """The model that learns: `full`, `freeze`, or a PeftModel with one LoRA adapter.
 
-    Weights that learn are kept in float32, so that small updates are not lost in rounding.
+    Weights that learn are kept in float32, so that small updates are not lost in rounding; those that do
+    not stay as they were loaded, rounded or in the precision of the run. Where DeepSpeed divides the weights
+    all have one precision, and its optimizer keeps those that learn in float32 besides.
     Raises ModelError when a named module does not exist.
     """
     if method.finetuning_type == "lora":
@@ -30,9 +37,10 @@ def adapt(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Pa
         learner = model
         if method.finetuning_type == "freeze":
             _freeze(model, method)
+    divided = next((weight.dtype for weight in model.parameters() if hasattr(weight, "ds_id")), None)
     for weight in learner.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()
+        if weight.requires_grad and not hasattr(weight, "ds_id"):
+            weight.data = weight.data.to(divided) if divided else weight.data.float()
     return learner
 
 
@@ -91,9 +99,9 @@ def told(learner: torch.nn.Module) -> str:
     text += f", in adapters on {', '.join(targets)}"
     # Experts are one tensor for all of them, not layers, and peft puts its adapters on layers.
     left = {
-        name.rpartition(".")[2]: weight.numel()
+        name.rpartition(".")[2]
         for name, weight in learner.named_parameters()
-        if weight.ndim == 3 and ".experts." in name and not weight.requires_grad
+        if len(whole_shape(weight)) == 3 and ".experts." in name and not weight.requires_grad
     }
     return text + (f"; warning: the experts ({', '.join(sorted(left))}) stay as they are" if left else "")
 
@@ -130,6 +138,15 @@ def check_modules(flag: str, asked: Iterable[str], modules: Iterable[str]) -> No
                 f"--{flag} {name}: must be a module of this model, which has {', '.join(last)}."
                 + did_you_mean(name, last)
             )
+
+
+def linear_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of linear layers but the head, from the headers of a model folder."""
+    return {
+        name: tensor
+        for name, tensor in weights.items()
+        if name.endswith(".weight") and len(tensor.shape) == 2 and not NOT_LINEAR.search(f".{name}")
+    }
 
 
 def _freeze(model: PreTrainedModel, method: MethodArguments) -> None:
@@ -172,4 +189,9 @@ def trained_layers(count: int, asked: int) -> set[int]:
 
 def trainable_weights(model: torch.nn.Module) -> int:
     """Number of weights that learn."""
-    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    return sum(math.prod(whole_shape(weight)) for weight in model.parameters() if weight.requires_grad)
+
+
+def whole_shape(weight: torch.Tensor) -> tuple[int, ...]:
+    """The shape of a weight, of which DeepSpeed may hold only a part here."""
+    return tuple(getattr(weight, "ds_shape", weight.shape))

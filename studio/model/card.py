@@ -12,9 +12,9 @@ from studio.model.report import Report
 RUN = "run.json"
 # What of a run's recipe a reader of the card wants to know, by flat name.
 TOLD = (
-    "stage", "finetuning_type", "dataset", "template", "cutoff_len", "learning_rate", "num_train_epochs",
+    "stage", "finetuning_type", "dataset", "train_file", "template", "cutoff_len", "learning_rate", "num_train_epochs",
     "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "lora_rank", "lora_alpha",
-    "seed",
+    "quantization_bit", "quantization_type", "optim", "seed",
 )  # fmt: skip
 
 
@@ -45,7 +45,8 @@ def run_card(record: Mapping[str, Any], method: str) -> str:
         "---",
     ]
     what = "An adapter for" if method == "lora" else "Trained from"
-    parts = [*front, "", f"{what} `{base}`. The whole record is in `{RUN}`.", "", "## Training", ""]
+    told = f"{what} `{base}`. {_held(record.get('quantization'))}The whole record is in `{RUN}`."
+    parts = [*front, "", told, "", "## Training", ""]
     parts += [
         "| setting | value |",
         "| --- | --- |",
@@ -57,6 +58,15 @@ def run_card(record: Mapping[str, Any], method: str) -> str:
         "| --- | --- |",
     ]
     return "\n".join([*parts, *numbers, "", "```sh", str(record["command"]), "```", ""])
+
+
+def _held(rounding: Mapping[str, Any] | None) -> str:
+    if not rounding:
+        return ""
+    return (
+        f"It learned while the linear layers of its base were held in {rounding['bits']} bits ({rounding['numbers']}); "
+        "`studio export` merges it into the weights in full precision. "
+    )
 
 
 def _front(report: Report) -> str:

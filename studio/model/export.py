@@ -8,9 +8,11 @@ appears under its name only when every tensor has been read back and compared.
 from __future__ import annotations
 
 import errno
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,7 +24,9 @@ from studio.model.adapter import Adapter, open_adapter
 from studio.model.card import model_card
 from studio.model.companions import write_companions
 from studio.model.detour import merged_by_peft
+from studio.model.merge import LowRank
 from studio.model.plan import Plan, Planned, plan, plan_merged
+from studio.model.quantise import Rounding, can_round, error_of, rounding_recorded
 from studio.model.report import GIGABYTE, Change, Report
 from studio.model.shards import DTYPES, Space
 from studio.model.staging import refuse_existing, staged
@@ -31,6 +35,8 @@ from studio.workspace import write_json, write_text
 RECORD = "export.json"
 # Numbers compared at a time, so that comparing needs no second copy of a large weight.
 CHUNK = 1 << 22
+# Numbers of a weight that are rounded to see how much that changes them.
+SAMPLE = 1 << 20
 # Tokenizer, card and records, generously.
 SMALL_FILES_BYTES = 64 << 20
 
@@ -62,6 +68,7 @@ def export(
     _refuse_nested(target, [base, *adapters])
     opened = [open_adapter(folder) for folder in adapters]
     detour = "; ".join(f"{one.folder.name}: {one.detour}" for one in opened if one.detour)
+    rounding = next(filter(None, map(rounding_recorded, adapters)), None)
     planned = plan(base, [] if detour else opened, asked.infer_dtype)
     _refuse_full_disk(target, planned, detour=bool(detour))
     shard_bytes = asked.export_size * GIGABYTE
@@ -71,8 +78,9 @@ def export(
                 say(f"merging the whole model through peft, in float32 and in memory: {detour}")
                 planned, changes = _by_detour(folder, base, opened, asked, progress)
             else:
-                changes = _write_weights(folder, planned, shard_bytes, progress)
+                changes = _write_weights(folder, planned, shard_bytes, progress, rounding)
             notes = [*planned.notes, *write_companions(folder, base, adapters, planned.config, chat_template)]
+            notes += [_rounding_told(rounding, changes)] if rounding else []
             for note in notes:
                 say(note)
             report = _report(target, base, adapters, planned, changes, notes, time.monotonic() - started)
@@ -100,13 +108,15 @@ def _by_detour(
     return planned, [change for change in changes if change.moved]
 
 
-def _write_weights(folder: Path, planned: Plan, shard_bytes: float, progress: Progress | None) -> list[Change]:
+def _write_weights(
+    folder: Path, planned: Plan, shard_bytes: float, progress: Progress | None, rounding: Rounding | None = None
+) -> list[Change]:
     changes: list[Change] = []
     done = 0
 
     def compute(space: Space) -> torch.Tensor:
         nonlocal done
-        values, change = _values(planned.tensors[space.name])
+        values, change = _values(planned.tensors[space.name], rounding)
         if change is not None:
             changes.append(change)
         done += space.nbytes
@@ -119,7 +129,7 @@ def _write_weights(folder: Path, planned: Plan, shard_bytes: float, progress: Pr
     return changes
 
 
-def _values(one: Planned) -> tuple[torch.Tensor, Change | None]:
+def _values(one: Planned, rounding: Rounding | None) -> tuple[torch.Tensor, Change | None]:
     """The values to be written, and what the steps changed (None without steps)."""
     raw = shards.read(one.source)
     dtype = DTYPES[one.space.dtype]
@@ -132,7 +142,36 @@ def _values(one: Planned) -> tuple[torch.Tensor, Change | None]:
         weight = step.apply(weight)
     values = weight.to(dtype)
     _refuse_not_finite(one, raw, weight, values)
-    return values, _change(one.space.name, raw, weight, values)
+    change = _change(one.space.name, raw, weight, values)
+    low_rank = next((step for step in one.steps if isinstance(step, LowRank)), None)
+    if rounding and low_rank and can_round(one.space.name):
+        turned = [each.T if low_rank.transposed else each for each in (raw, weight)]
+        change = _beside_rounding(change, rounding, *turned)
+    return values, change
+
+
+def _beside_rounding(change: Change, rounding: Rounding, raw_OI: torch.Tensor, weight_OI: torch.Tensor) -> Change:
+    """The change with what the rounding does to the first rows of the weight, beside what the adapter does."""
+    rows = slice(max(SAMPLE // raw_OI.shape[1], 1))
+    before = raw_OI[rows].float().contiguous()
+    moved = float((weight_OI[rows] - before).square().sum())
+    try:
+        return replace(change, moved_square=moved, rounding_square=float(error_of(rounding, before).square().sum()))
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return change  # this build of bitsandbytes cannot round on the CPU, so the figure is left out
+
+
+def _rounding_told(rounding: Rounding, changes: Sequence[Change]) -> str:
+    """What is to be known of an adapter that learned on a rounded base."""
+    told = f"the adapter learned on a base in {rounding}, and is merged into the weights in full precision"
+    moved = sum(change.moved_square for change in changes)
+    if not moved:
+        return told
+    ratio = math.sqrt(sum(change.rounding_square for change in changes) / moved)
+    return (
+        f"{told}. These differ from the rounded ones it saw {ratio:.2g} times as much as it changes them (root mean "
+        "squares): measure the merged model"
+    )
 
 
 def _refuse_not_finite(one: Planned, raw: torch.Tensor, weight: torch.Tensor, values: torch.Tensor) -> None:

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.arguments.model import ModelArguments
-from studio.errors import ModelError
+from studio.errors import MemoryFullError, ModelError
+from studio.model.asking import tell
+from studio.model.code import check_code, own_code
+from studio.model.quantise import quantization, rounding_for, rounding_in, settle
+from studio.model.weights import tensors
 
 if TYPE_CHECKING:
     import torch
@@ -23,21 +27,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{folder} has no config.json. Name the folder of a whole model.") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not JSON: {error}. Get the file anew.") from None
     if not isinstance(config, dict):
         raise ModelError(f"{path} must hold an object; it holds {type(config).__name__}.")
     return config
-
-
-def check_code(folder: Path, config: dict[str, Any], *, trust: bool) -> None:
-    """Refuse a model that wants to run its own Python code, unless that was asked for."""
-    if "auto_map" in config and not trust:
-        code = ", ".join(sorted(file.name for file in folder.glob("*.py"))) or "on the hub"
-        raise ModelError(
-            f"{folder.name} runs Python code of its own ({code}), which may do anything with this "
-            "machine. Read it; then start with --trust_remote_code True."
-        )
 
 
 def check_type(folder: Path, config: dict[str, Any]) -> None:
@@ -46,9 +40,9 @@ def check_type(folder: Path, config: dict[str, Any]) -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     kind = config.get("model_type")
-    if "auto_map" in config or kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if "auto_map" in config or str(kind) in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return
-    known = "which continues no text" if kind in CONFIG_MAPPING_NAMES else "which this transformers does not know"
+    known = "which continues no text" if str(kind) in CONFIG_MAPPING_NAMES else "which this transformers does not know"
     found = f"it names {kind!r}, {known}" if kind else "it names none"
     raise ModelError(
         f"{folder / 'config.json'} must name the model_type of a causal language model; {found}. "
@@ -69,25 +63,49 @@ def keep_upstream_quiet() -> None:
 ATTENTION = {"disabled": "eager", "sdpa": "sdpa", "fa2": "flash_attention_2", "fa3": "flash_attention_3"}
 
 
-def load_model(folder: Path, arguments: ModelArguments, dtype: torch.dtype) -> PreTrainedModel:
-    """A causal language model with every weight in `dtype`. Raises ModelError."""
+def load_model(
+    folder: Path,
+    arguments: ModelArguments,
+    dtype: torch.dtype,
+    *,
+    device: torch.device | str | None = None,
+    learns: bool = False,
+) -> PreTrainedModel:
+    """A causal language model with its weights in `dtype`, or rounded to the bits that were asked for.
+
+    A model in full precision lies on the CPU. A rounded one is made on `device` and stays there; None is
+    this process's GPU, else the CPU. One that `learns` is computed while evaluating as while training.
+    Raises ModelError, and MemoryFullError when the device is too small.
+    """
+    import torch
     from transformers import AutoModelForCausalLM
 
     keep_upstream_quiet()
     config = read_config(folder)
-    check_code(folder, config, trust=arguments.trust_remote_code)
-    asked = ATTENTION.get(arguments.flash_attn)
+    check_code(folder, trust=arguments.trust_remote_code)
+    if own := own_code(folder):
+        tell(f"note: Python code of {folder} runs, as --trust_remote_code True says: {', '.join(p.name for p in own)}")
+    tensors(folder)  # says which file is missing, damaged or pickled
+    more: dict[str, Any] = {}
+    if rounding_for(arguments, config):
+        more["device_map"] = {"": device or (torch.cuda.current_device() if torch.cuda.is_available() else "cpu")}
+        more |= {} if rounding_in(config) else {"quantization_config": quantization(arguments, dtype)}
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
-            attn_implementation=asked,
-            trust_remote_code=arguments.trust_remote_code,
+            attn_implementation=ATTENTION.get(arguments.flash_attn),
+            # A model that transformers knows is never loaded with the code its folder brings.
+            trust_remote_code=bool(own),
             use_safetensors=True,
             local_files_only=True,
+            **more,
         )
-    except (ValueError, ImportError, KeyError, OSError) as error:
+    except torch.OutOfMemoryError as error:
+        raise MemoryFullError(f"memory ran out while loading {folder}. Free the device, or use fewer bits.") from error
+    except (ValueError, ImportError, KeyError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"the model in {folder} cannot be loaded: {reason}") from error
+    settle(model, dtype, learns=learns)
     model.config.use_cache = False
     return model

@@ -13,13 +13,19 @@ MUCH_LOST = 0.5
 
 @dataclass(frozen=True)
 class Change:
-    """What became of one weight that an adapter touches, in numbers of its values."""
+    """What became of one weight that an adapter touches, in numbers of its values.
+
+    Where the adapter learned on a rounded base, two sums of squares over a sample of the values: by how much
+    the adapter moves them, and by how much that rounding did.
+    """
 
     name: str
     count: int
     moved: int
     changed: int
     max_change: float
+    moved_square: float = 0.0
+    rounding_square: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from studio.command import help_text, read_recipe, to_argv
 from studio.errors import StudioError
 from studio.jobs import launch
 from studio.jobs.signals import StopFlag
+from studio.loop.zero import read_zero
 from studio.recipe import arguments_of
 from studio.workspace import Workspace
 
@@ -39,7 +40,9 @@ def run(words: list[str], workspace: str) -> int:
     if plans:
         return _plan(recipe, place, notes, as_json)
     count = launch.processes(os.environ, use_cpu=recipe.training.use_cpu)
-    if count > 1 and not launch.is_worker(os.environ):
+    launch.check_launcher(os.environ)
+    zero = read_zero(recipe, place)
+    if (count > 1 or (zero and zero.stage)) and not launch.is_worker(os.environ):
         return launch.run_all(count, ["train", "--workspace", str(place.root), *to_argv(recipe)])
     stop = StopFlag()
     stop.install()  # loading the libraries below takes seconds, and a stop in them is no crash
