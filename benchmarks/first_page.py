@@ -1,7 +1,8 @@
 """Time and memory of a page of a large file, in a fresh process: `python benchmarks/first_page.py --gib 1`.
 
-Makes a JSON array, JSON lines and a Parquet file in a temporary folder, reads the first page, a far
-page for the first time (an index is made) and again, and every row; prints a table; deletes the files.
+Makes a JSON array, JSON lines (plain, packed, in GB18030), a Parquet and an Arrow file in a temporary folder,
+reads the first page, a far page for the first time (an index is made) and again, and every row; prints a
+table; deletes the files.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import json, sys, time
 begin = time.perf_counter()
 from pathlib import Path
 from studio.data.source import page, rows
-path, cache, start = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-count = sum(1 for _ in rows(path)) if start < 0 else len(page(path, start, 20, cache))
+path, cache, start, encoding = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+how = {"encoding": encoding}
+count = sum(1 for _ in rows(path, **how)) if start < 0 else len(page(path, start, 20, cache, **how))
 seconds = time.perf_counter() - begin
 status = Path("/proc/self/status").read_text()
 peak_kib = int(status.partition("VmHWM:")[2].split()[0])
@@ -72,6 +74,38 @@ def write_lines(path: Path, size: int) -> None:
         out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in texts(size))
 
 
+def write_converted(path: Path, size: int) -> None:
+    """The same in GB18030."""
+    with path.open("w", encoding="gb18030") as out:
+        out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in texts(size))
+
+
+def write_packed(path: Path, size: int) -> None:
+    """The same in a zstd or gzip archive; `size` is that of the content."""
+    import gzip
+
+    import zstandard
+
+    with path.open("wb") as file, (gzip.open if path.suffix == ".gz" else zstandard.open)(file, "wb") as out:
+        for row in texts(size):
+            out.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+
+
+def write_arrow(path: Path, size: int) -> None:
+    """A stream of batches of a thousand rows, as `save_to_disk` writes its shards."""
+    import pyarrow as pa
+
+    held = list[dict[str, str]]()
+    schema = pa.schema({name: pa.string() for name in ("instruction", "input", "output")})
+    with path.open("wb") as file, pa.ipc.new_stream(file, schema) as out:
+        for row in texts(size):
+            held.append(row)
+            if len(held) == 1000:
+                out.write_batch(pa.RecordBatch.from_pylist(held, schema=schema))
+                held.clear()
+        out.write_batch(pa.RecordBatch.from_pylist(held, schema=schema))
+
+
 def write_parquet(path: Path, size: int) -> None:
     """Uncompressed, so that the file has the size asked for, in row groups of 100,000."""
     import pyarrow as pa
@@ -91,10 +125,10 @@ def write_parquet(path: Path, size: int) -> None:
     writer.close()
 
 
-def measure(path: Path, cache: Path, start: int) -> tuple[int, float, float, float, list[str]]:
+def measure(path: Path, cache: Path, start: int, encoding: str) -> tuple[int, float, float, float, list[str]]:
     """Rows, seconds, CPU seconds, peak MB and heavy modules of one read in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(path), str(cache), str(start)],
+        [sys.executable, "-c", MEASURE, str(path), str(cache), str(start), encoding],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -102,6 +136,17 @@ def measure(path: Path, cache: Path, start: int) -> tuple[int, float, float, flo
     )
     count, seconds, cpu, peak_kib, heavy = json.loads(done.stdout)
     return count, seconds, cpu, peak_kib * 1024 / 1e6, heavy
+
+
+FILES = (
+    ("a.json", write_array, ""),
+    ("a.jsonl", write_lines, ""),
+    ("a.jsonl.zst", write_packed, ""),
+    ("a.jsonl.gz", write_packed, ""),
+    ("gb.jsonl", write_converted, "gb18030"),
+    ("a.parquet", write_parquet, ""),
+    ("a.arrow", write_arrow, ""),
+)
 
 
 def main() -> None:
@@ -112,13 +157,13 @@ def main() -> None:
     far = size // 800 - PAGE
     print(f"{'file':<12}{'read':<20}{'rows':>9}{'seconds':>9}{'CPU s':>8}{'MB/s':>7}{'peak MB':>9}")
     with tempfile.TemporaryDirectory() as folder:
-        for name, write in (("a.json", write_array), ("a.jsonl", write_lines), ("a.parquet", write_parquet)):
+        for name, write, encoding in FILES:
             path, cache = Path(folder) / name, Path(folder) / "cache"
             write(path, size)
             mega = path.stat().st_size / 1e6
             print(f"{name}: {mega:,.0f} MB")
             for label, start in (("first page", 0), ("far page, first", far), ("far page, again", far), ("all", -1)):
-                count, seconds, cpu, peak, heavy = measure(path, cache, start)
+                count, seconds, cpu, peak, heavy = measure(path, cache, start, encoding)
                 speed = f"{mega / seconds:.0f}" if count > PAGE else ""
                 print(f"{'':<12}{label:<20}{count:>9}{seconds:>9.2f}{cpu:>8.2f}{speed:>7}{peak:>9.0f}", *heavy)
             path.unlink()

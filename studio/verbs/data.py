@@ -14,9 +14,9 @@ from studio.arguments.check import arguments_in, fill, respell
 from studio.arguments.preview import EntryArguments, PreviewArguments, SourceArguments
 from studio.command import help_text, read_raw
 from studio.data.catalog import Catalog, DatasetEntry, entry_of_file, read_catalog
-from studio.errors import ArgumentError, DatasetError, UsageError
+from studio.errors import ArgumentError, DatasetError, UsageError, counted
 from studio.material import find_weights, tokenizer_of
-from studio.recipe import Recipe, arguments_of, arguments_of_all, recipe_groups, stage_in
+from studio.recipe import Recipe, arguments_of, arguments_of_all, broken_rules, recipe_groups, stage_in
 from studio.registry import did_you_mean
 from studio.stages.base import stage_of
 from studio.workspace import Workspace
@@ -28,7 +28,7 @@ HEAD = """usage: studio data list [--dataset_dir DIR]
 
   list       every dataset of the registry, and whether it can be used
   preview    rows as training sees them: raw, as a conversation, as tokens; those that bear loss are coloured
-             --json prints the ids and the loss mask of every token
+             --json prints the ids and the loss mask of every token, and the notes
   recognise  what a file, a folder or a pattern of files without an entry is taken for, as an entry to paste
   add        the same entry, written into dataset_info.json; the files stay where they are
 """
@@ -82,7 +82,7 @@ def _where(entry: DatasetEntry, place: Workspace) -> str:
     files = entry.files()
     listed = [f"{place.shown(file)} ({file.stat().st_size:,} bytes)" for file in files[:SHOWN_FILES]]
     more = f" and {len(files) - SHOWN_FILES:,} more" if len(files) > SHOWN_FILES else ""
-    drawn = f", {entry.num_samples:,} rows drawn of them" if entry.num_samples else ""
+    drawn = f", {counted(entry.num_samples, 'row')} drawn of them" if entry.num_samples else ""
     return ", ".join(listed) + more + drawn
 
 
@@ -101,10 +101,9 @@ def _add(words: list[str], place: Workspace) -> int:
     from studio.data.register import recognised, register
 
     folder = recipe.data.dataset_dir
-    catalog = read_catalog(place, folder)
     raw, why = recognised(words[0], place, encoding=asked["encoding"], dataset_dir=folder)
     name = asked["name"] or _name_of(words[0])
-    origin = register(name, raw, place, catalog, folder)
+    origin = register(name, raw, place, folder)
     print(f"{name} stands in {place.shown(origin)} now; it is taken for {why}")
     return 0
 
@@ -160,7 +159,7 @@ def _preview(words: list[str], place: Workspace) -> int:
         raise DatasetError(f"--start {asked['start']}: {entry.name} has fewer rows. Choose a smaller number.")
     notes = [*(note for note in (entry.why, *entry.found().notes) if note), *notes]
     if as_data:
-        print(json.dumps(as_json(views), ensure_ascii=False))
+        print(json.dumps(as_json(views, notes), ensure_ascii=False))
         return 0
     for note in notes:
         sys.stderr.write(note + "\n")
@@ -178,7 +177,10 @@ def _read(words: list[str], own: Groups) -> tuple[Recipe, dict[str, Any]]:
     values: dict[str, Any] = {}
     for group in own:
         values |= filled.groups.pop(group).model_dump()
-    return Recipe(**filled.groups), values  # type: ignore[arg-type]  # the groups are Recipe's own fields
+    recipe = Recipe(**filled.groups)  # type: ignore[arg-type]  # the groups are Recipe's own fields
+    if complaints := broken_rules(recipe, among=set(SHOWN) - {"model_name_or_path"}):
+        raise ArgumentError(spelled.explain(complaints))
+    return recipe, values
 
 
 def _progress(share: float) -> None:

@@ -91,3 +91,19 @@ def test_preview_marks_what_bears_loss_without_colour(place: Workspace, command:
     )
     assert done.code == 0, done.err
     assert "⟦It is OYKOT.<|im_end|>⟧" in done.out
+
+
+@pytest.mark.usefixtures("thoughts")
+def test_the_page_as_json_has_the_notes_and_tells_of_past_thinking(place: Workspace, command: Any):
+    asked = ["--model_name_or_path", "models/tiny-chat", "--template", "qwen3", "--stage", "pt", "--json"]
+    done = command(place, "data", "preview", "thoughts", *asked)
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert any(note.startswith("template: qwen3") for note in told["notes"])
+    assert any("the thinking of all answers but the last" in each for each in told["statistics"])
+
+
+def test_preview_refuses_what_training_refuses(place: Workspace, command: Any):
+    both = ["--mask_history", "True", "--train_on_prompt", "True"]
+    done = command(place, "data", "preview", "tiny_sft", "--model_name_or_path", "models/tiny-chat", *both)
+    assert done.code == 10 and "contradict each other: keep one" in done.err

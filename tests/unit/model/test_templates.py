@@ -144,6 +144,8 @@ def test_a_file_that_cannot_be_read_says_why(
 
 
 def test_an_unknown_name_gets_a_suggestion(base: LightTokenizer, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"got 'ChatML'\. Did you mean chatml\?"):
+        choose_template("ChatML", base, Workspace(tmp_path))
     with pytest.raises(ModelError, match=r"got 'defualt'. Did you mean default.*the model's own"):
         choose_template("defualt", base, Workspace(tmp_path))
 

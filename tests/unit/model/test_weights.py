@@ -54,7 +54,7 @@ def test_a_tensor_that_is_not_in_the_shard_its_index_names_is_told(tmp_path: Pat
         tensors(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"weight_map": 3}', "{}"])
+@pytest.mark.parametrize("text", ["{", "[]", '{"weight_map": 3}', "{}", "[" * 100_000])
 def test_an_index_that_is_no_map_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / INDEX).write_text(text)
     with pytest.raises(ModelError, match="must be JSON with a weight_map"):
@@ -90,6 +90,7 @@ def test_a_file_with_something_behind_its_tensors_is_refused(tmp_path: Path) -> 
         ((1000).to_bytes(8, "little") + b"{}", "cut short within its header: 998 bytes"),
         ((4).to_bytes(8, "little") + b"nope", "JSON header; it does not parse"),
         ((2).to_bytes(8, "little") + b"[]", "JSON header"),
+        ((100_000).to_bytes(8, "little") + b"[" * 100_000, "JSON header"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git-LFS pointer"),
     ],
 )
@@ -106,6 +107,8 @@ def test_a_file_that_is_no_safetensors_says_what_it_is(content: bytes, sentence:
         ({"dtype": "F99", "shape": [2], "data_offsets": [0, 8]}, "no known dtype"),
         ({"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}, "does not fit F32 of shape"),
         ({"dtype": "F32", "shape": [-2], "data_offsets": [0, -8]}, "does not fit"),
+        ({"dtype": "F32", "shape": [float("inf")], "data_offsets": [0, 8]}, "must give dtype, shape and place"),
+        ({"dtype": "F4", "shape": [10**400], "data_offsets": [0, 8]}, "must give dtype, shape and place"),
     ],
 )
 def test_nonsense_in_a_header_is_told_by_tensor(entry: object, sentence: str, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Using a model: the OpenAI-compatible server, and the conversation in the terminal."""
