@@ -4,7 +4,17 @@ The map, read from top to bottom: it is the way of a run. Imports point downward
 
 __main__                 the verbs of the command line; nothing heavy until a verb needs it
 verbs/                   what each verb reads and says
-    train  export  chat  data
+    train  export  chat  api  data  env  doctor
+doctor/                  what this machine has, and whether it works
+    facts                versions, hardware, settings
+    machine  place  probe  finding   checks: of the machine, of the workspace, by trying
+serve/                   using a model
+    opening              arguments → an engine that answers
+    server  guard        the OpenAI-compatible API, and who may speak to it
+    schema  refusal      a request as OpenAI's clients write it, and what they are told when it cannot be served
+    completion  reading   answers → bodies and events; text → thinking, words, calls of tools
+    terminal  transcript  showing   a conversation in the terminal
+    vllm                 another engine behind the same calls
 train                    THE page to read first: recipe → rows → model → trainer → checkpoint
 assemble                 the model that learns, and the parts of its trainer
 stages/                  each way of learning: its arguments, its rows, its trainer
@@ -17,6 +27,8 @@ loop/                    the loop itself
     attention            each document sees only itself
     trainer              loss, evaluation, checkpoints
     causal               the trainer of next-token prediction
+    zero                 a DeepSpeed file: what it asks, and what in it cannot be
+    deepspeed  divided   weights and optimizer in parts, one for each process
     saving               checkpoints and final weights, written whole
     watch                points of the curve, early stop, stop on request
     trackers             may fail; runs may not
@@ -28,10 +40,17 @@ jobs/                    when and where
     signals              being asked to stop
     log  progress  plot  what a run says
 data/                    rows
-    catalog  entry       dataset_info.json → entries
-    source               entry → raw rows
-    readers  lines  blocks  arrays  tables  parquet  syntax  encoding   one form of file each
-    example  formats     raw row → Example
+    catalog  entry  keys   dataset_info.json → entries
+    register             a file without an entry → an entry
+    files  parts         entry → files, local or from a hub
+    reading  source      files → raw rows, all of them or a page
+    readers  lines  blocks  arrays  tables  parquet  arrow  syntax   one form of file each
+    textfile  compressed  converted  encoding   any text file → UTF-8
+    example              the one shape of a row, and the registry of formats
+    formats  chats  wild   raw row → Example, one function a format
+    conversations  calls  columns  ranked   the parts of a row: turns, tool calls, columns, pairs and labels
+    kinds                what the rows of an entry are for
+    recognise  shapes    rows without an entry → format and columns
     turns                Example → text, and what of it is learned
     render  mask         Example → tokens with a loss mask
     tokenise  rows  hashes   rendered once, kept on disk, mapped into memory
@@ -40,25 +59,35 @@ data/                    rows
     inspect              a page of a dataset as training sees it
 model/                   weights
     find  hub            name → folder, here or on a hub
+    huggingface  modelscope  snapshots  asking   one hub each, its cache, and how long it is waited for
+    code                 Python code that a folder brings is refused, or trusted by name
+    pickled  conversion  meta   pickled weights → safetensors, once and apart
     load                 folder → weights
+    quantise             a base in 4 or 8 bits
     hardware             what the machine has, and what follows
     tokenizer  tokenizer_files   tokenizer.json without transformers
-    templates  sandbox   chat templates (Jinja files in templates/)
+    coverage             what a tokenizer has no token for
+    templates  messages  baking  sandbox   chat templates (Jinja files in templates/)
+    toolcalls            an answer → its text and its tool calls
     adapt                which weights learn
     checkpoint           complete or absent; verified before it is trusted
     staging              a folder appears under its name when it is whole
     weights  shards      safetensors by header and by slice
     adapter  fit  merge  plan  detour  export  report   adapter + base → model
     companions  card  modelfile   what stands beside the weights
-    generate             questions → answers
+    prompting            conversation → ids
+    decode  sampling  detokenise   the model's steps for many answers; logits → token; ids → text
+    engine  answer       many answers at once, each in pieces as it is written
+    generate             a loaded model that answers
     embedded             the small real model that a package carries
 command                  recipe ⇄ argument list, file, shell line
 rules                    what must hold between arguments of different groups
 recipe                   one complete, checked set of arguments
 arguments/               what may be asked, each argument declared once
-    base  model  template  method  data  training  generation  export  chat  preview
+    base  model  template  method  data  training  generation  export  chat  serve  preview
     upstream             the other fields of transformers.TrainingArguments
-    refused              names of the ecosystem that are not taken, and why
+    aliases              other names for what the studio has
+    refused  reasons     names of the ecosystem that are not taken, and why
     check                raw values → groups, with every complaint
 settings_file            YAML and JSON, read as text
 workspace  registry      folders and atomic writing; name → thing

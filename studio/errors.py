@@ -21,6 +21,11 @@ and in the page, without a traceback. Each class carries the exit code of the co
 from __future__ import annotations
 
 
+def counted(number: int, what: str) -> str:
+    """So many of a thing as a sentence says it: '1 row', '1,204 rows'."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 class StudioError(Exception):
     """A sentence for the user; `exit_code` is what the command ends with."""
 

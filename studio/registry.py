@@ -13,7 +13,9 @@ T = TypeVar("T")
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """' Did you mean x?' for the nearest known name, or '' when none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)
+    names = list(known)
+    same = [each for each in names if each.casefold() == name.casefold()]
+    near = same or difflib.get_close_matches(name, names, n=1, cutoff=0.7)
     return f" Did you mean {near[0]}?" if near else ""
 
 

@@ -72,9 +72,15 @@ def _check_packing(file: TextFile, raw: bytes) -> None:
     ending = file.path.suffix.lower()
     if not raw.startswith(_ARCHIVES[ending][0]):
         raise DatasetError(
-            f"{file} must start as a {ending} archive does, but it starts with {raw[:8]!r}. "
+            f"{file} must start as a {ending} archive does, but it starts with {_begin(raw)}. "
             "Give it the ending of what it is, or fetch it again."
         )
+
+
+def _begin(raw: bytes) -> str:
+    """The first bytes as a person may know them: as text where they are, else as numbers."""
+    first = raw[:12]
+    return f"the text {first.decode()!r}" if first.isascii() and first.decode().isprintable() else first[:8].hex(" ")
 
 
 def _check_encoding(file: TextFile, raw: bytes) -> None:
@@ -177,9 +183,10 @@ def not_utf8(file: TextFile, offset: int) -> DatasetError:
             "alone. Mend the text there, or fetch or write the file again."
         )
     guess = looks_like(around)
+    alone = len(around.translate(None, bytes(range(0x80)))) == 1
+    looks = f"half a character of a damaged file, or the whole is {guess}" if alone else f"it looks like {guess}"
     return DatasetError(
-        f"{where}the file must be UTF-8, but byte 0x{rest[:1].hex()} is not; it looks like {guess}. "
-        + _convert(file.path, guess)
+        f"{where}the file must be UTF-8, but byte 0x{rest[:1].hex()} is not; {looks}. " + _convert(file.path, guess)
     )
 
 
@@ -193,7 +200,12 @@ def _is_nearly_utf8(sample: bytes) -> bool:
     """Whether most of what is not ASCII are whole characters in UTF-8; other encodings fit by chance only."""
     whole = rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
     rest, count = re.subn(whole, b"", sample)
-    return count >= 8 and 4 * len(rest.translate(None, bytes(range(0x80)))) <= count
+    if count >= 8:
+        return 4 * len(rest.translate(None, bytes(range(0x80)))) <= count
+    # A part of one character, of two bytes or more, among ASCII: letters of another encoding stand otherwise.
+    high = re.findall(rb"[\x80-\xff]+", rest)
+    part = rb"[\xe1-\xef][\x80-\xbf]|[\xf0-\xf4][\x80-\xbf]{1,2}|[\x80-\xbf]{2,3}"
+    return len(high) == 1 and re.fullmatch(part, high[0]) is not None
 
 
 def looks_like(sample: bytes) -> str:

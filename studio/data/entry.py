@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,25 +14,8 @@ from studio.data.converted import codec_of
 from studio.data.encoding import REGISTRY
 from studio.data.example import FORMATS, TAGS
 from studio.data.files import Found, hub_files, local_files
+from studio.data.keys import HUBS, REFUSED_COLUMNS, REFUSED_KEYS, complaint_of, is_on, shown, wrong_names
 from studio.errors import DatasetError
-from studio.registry import did_you_mean
-
-_DOWNLOAD = "download the file, put it under the data folder and name it with file_name"
-_NO_MEDIA = "take it out and train on the text columns"
-
-# Keys of the ecosystem that change which rows come out, so passing over them would mislead.
-_REFUSED_KEYS = {
-    "om_hub_url": _DOWNLOAD,
-    "script_url": f"a script would run foreign code; {_DOWNLOAD}",
-    "cloud_file_name": _DOWNLOAD,
-}
-_REFUSED_COLUMNS = dict.fromkeys(("images", "videos", "audios"), _NO_MEDIA)
-_HUBS = ("hf_hub_url", "ms_hub_url")
-KNOWN_KEYS = (
-    "file_name", *_HUBS, "revision", "formatting", "ranking", "columns", "tags",
-    "folder", "subset", "split", "num_samples", "sample_by", "encoding",
-)  # fmt: skip
-_SAMPLE_BY = ("line", "paragraph", "document")
 
 
 @dataclass(frozen=True)
@@ -106,12 +88,12 @@ class DatasetEntry(BaseModel):
 def entry_of(name: str, raw: Any, origin: Path, base: Path) -> DatasetEntry:
     """The checked entry. Raises DatasetError with every complaint about it."""
     if not isinstance(raw, dict):
-        complaints = [f'it must be an object such as {{"file_name": "rows.json"}}, not {_shown(raw)}']
+        complaints = [f'it must be an object such as {{"file_name": "rows.json"}}, not {shown(raw)}']
         raise _wrong(name, origin, complaints)
     given = {key: value for key, value in raw.items() if value is not None}
-    complaints = [complaint for key, value in given.items() if (complaint := _complaint(key, value, given))]
+    complaints = [complaint for key, value in given.items() if (complaint := complaint_of(key, value, given))]
     formatting = given.get("formatting", "alpaca")
-    if not any(key in given for key in ("file_name", "folder", *_HUBS, *_REFUSED_KEYS)):
+    if not any(key in given for key in ("file_name", "folder", *HUBS, *REFUSED_KEYS)):
         complaints.append("it lacks file_name; name the data file")
     if not complaints:
         complaints = _of_format(given, formatting)
@@ -148,15 +130,11 @@ def _place(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hub(given: Mapping[str, Any], folder: str, subset: str) -> HubSource | None:
     """Hugging Face, unless only ModelScope is given, or USE_MODELSCOPE_HUB asks for it."""
-    if not any(key in given for key in _HUBS):
+    if not any(key in given for key in HUBS):
         return None
-    ms = "ms_hub_url" in given and (_is_on("USE_MODELSCOPE_HUB") or "hf_hub_url" not in given)
+    ms = "ms_hub_url" in given and (is_on("USE_MODELSCOPE_HUB") or "hf_hub_url" not in given)
     repo = given["ms_hub_url" if ms else "hf_hub_url"]
     return HubSource("ms" if ms else "hf", repo, given.get("revision", ""), folder, subset)
-
-
-def _is_on(name: str) -> bool:
-    return os.environ.get(name, "").lower() in ("1", "true", "yes", "on", "y")
 
 
 def _columns(given: Mapping[str, Any], formatting: str) -> Mapping[str, Any]:
@@ -167,12 +145,13 @@ def _columns(given: Mapping[str, Any], formatting: str) -> Mapping[str, Any]:
 def _of_format(given: Mapping[str, Any], formatting: str) -> list[str]:
     """What of the entry does not fit its format."""
     known = FORMATS[formatting]
-    complaints = _pairs("columns", given.get("columns", {}), known.meanings, _REFUSED_COLUMNS)
-    complaints += _pairs("tags", given.get("tags", {}), tuple(TAGS), {})
+    complaints = wrong_names("columns", given.get("columns", {}), known.meanings, REFUSED_COLUMNS)
+    complaints += wrong_names("tags", given.get("tags", {}), tuple(TAGS), {})
     if given.get("columns") == {}:
         complaints.append("columns is empty; name the columns, or take the key out for the defaults")
     ranking, columns = given.get("ranking", False), _columns(given, formatting)
     complaints += _tags(given, formatting, ranking=ranking)
+    complaints = complaints or _one_for_two(columns)
     if complaints:
         return complaints
     both = ("chosen", "rejected")
@@ -184,6 +163,16 @@ def _of_format(given: Mapping[str, Any], formatting: str) -> list[str]:
     if not ranking and "chosen" not in known.columns and len(missing) < len(both):
         return ['columns.chosen and columns.rejected are read with "ranking": true only; write it, or take them out']
     return []
+
+
+def _one_for_two(columns: Mapping[str, Any]) -> list[str]:
+    """The complaint about a column that is to be the question and its answer, or both sides of a pair."""
+    pairs = (*itertools.product(("prompt", "query"), ("response", "chosen", "rejected")), ("chosen", "rejected"))
+    return [
+        f"columns.{one} and columns.{other} must be two columns, but both are {columns[one]!r}; correct one"
+        for one, other in pairs
+        if columns.get(one) and columns.get(one) == columns.get(other)
+    ][:1]
 
 
 def _tags(given: Mapping[str, Any], formatting: str, *, ranking: bool) -> list[str]:
@@ -202,117 +191,3 @@ def _tags(given: Mapping[str, Any], formatting: str, *, ranking: bool) -> list[s
 def _wrong(name: str, origin: Path, complaints: list[str]) -> DatasetError:
     text = "; ".join(complaints).replace("?; ", "? Also, ")
     return DatasetError(f"dataset {name!r} ({origin}): {text}{'' if text.endswith('?') else '.'}")
-
-
-def _complaint(key: str, value: Any, given: Mapping[str, Any]) -> str:
-    """What is wrong with one key of an entry, '' when nothing is."""
-    # Another hub beside one that is read is only its alternative.
-    if key == "om_hub_url" and any(hub in given for hub in _HUBS) and not _is_on("USE_OPENMIND_HUB"):
-        return ""
-    if key in _REFUSED_KEYS:
-        return f"{key} is not supported: {_REFUSED_KEYS[key]}"
-    if key not in KNOWN_KEYS:
-        return f"{key!r} is no key of an entry.{did_you_mean(key, [*KNOWN_KEYS, *_REFUSED_KEYS])}".rstrip(".")
-    if key == "revision" and not any(hub in given for hub in _HUBS):
-        return "revision is that of a dataset on a hub; take it out, or write hf_hub_url"
-    check = _CHECKS.get(key)
-    return check(value) if check else ""
-
-
-def _file_name(value: Any) -> str:
-    names = value if isinstance(value, list) and value else [value]
-    for name in names:
-        if not isinstance(name, str) or not name.strip():
-            return f"file_name must be the path of a file, or a list of paths, not {_shown(value)}"
-        if re.match(r"[a-z0-9]+://", name):
-            return f"file_name must be a path on this machine, not the address {name[:80]!r}; {_DOWNLOAD}"
-    return ""
-
-
-def _repository(key: str, value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", value):
-        return ""
-    return f"{key} must be the name of a repository such as owner/name, not {_shown(value)}"
-
-
-def _formatting(value: Any) -> str:
-    return _one_of("formatting", value, tuple(FORMATS))
-
-
-def _one_of(key: str, value: Any, allowed: tuple[str, ...]) -> str:
-    if value in allowed:
-        return ""
-    near = did_you_mean(value, allowed) if isinstance(value, str) else ""
-    return f"{key} must be one of {', '.join(allowed)}, not {_shown(value)}" + (near and f".{near}")
-
-
-def _split(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[\w.-]+", value):
-        return ""
-    return (
-        f"split must be one word such as train or test, not {_shown(value)}; for a part of a split set num_samples, "
-        "or max_samples in the command"
-    )
-
-
-def _encoding(value: Any) -> str:
-    try:
-        codec_of(value if isinstance(value, str) else str(value))
-    except DatasetError as error:
-        return f"encoding: {error}".rstrip(".")
-    return ""
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10**8:
-        return ""
-    return f"num_samples must be a number of rows from 1 to 100,000,000, not {_shown(value)}"
-
-
-def _word(key: str, value: Any) -> str:
-    if isinstance(value, str) and value.strip() and ".." not in value.split("/"):
-        return ""
-    return f"{key} must be a name, not {_shown(value)}"
-
-
-def _mapping(key: str, value: Any) -> str:
-    return "" if isinstance(value, dict) else f"{key} must be an object of names, not {_shown(value)}"
-
-
-_CHECKS: dict[str, Callable[[Any], str]] = {
-    "file_name": _file_name,
-    "hf_hub_url": lambda value: _repository("hf_hub_url", value),
-    "ms_hub_url": lambda value: _repository("ms_hub_url", value),
-    "revision": lambda value: _word("revision", value),
-    "formatting": _formatting,
-    "ranking": lambda value: "" if isinstance(value, bool) else f"ranking must be true or false, not {_shown(value)}",
-    "folder": lambda value: _word("folder", value),
-    "subset": lambda value: _word("subset", value),
-    "split": _split,
-    "num_samples": _number,
-    "encoding": _encoding,
-    "columns": lambda value: _mapping("columns", value),
-    "tags": lambda value: _mapping("tags", value),
-    "sample_by": lambda value: _one_of("sample_by", value, _SAMPLE_BY),
-}
-
-
-def _pairs(key: str, given: dict[str, Any], known: tuple[str, ...], refused: Mapping[str, str]) -> list[str]:
-    """What is wrong in `columns` or `tags`, one complaint each."""
-    complaints = []
-    for part, word in given.items():
-        if word is None:
-            continue
-        if part in refused:
-            complaints.append(f"{key}.{part} is not supported: {refused[part]}")
-        elif part not in known:
-            near = did_you_mean(part, known)
-            complaints.append(f"{key}.{part} is not known here; there are {', '.join(known)}" + (near and f".{near}"))
-        elif not isinstance(word, str) or not word:
-            complaints.append(f"{key}.{part} must be a name, not {_shown(word)}")
-    return complaints
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"

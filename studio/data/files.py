@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from studio.data.encoding import read_head
-from studio.data.parts import choose, listed, part_of, split_of
+from studio.data.parts import choose, listed, part_of, split_of, splits_left, train_only
 from studio.data.readers import is_data
 from studio.errors import DatasetError, StudioError
 from studio.registry import did_you_mean
@@ -30,18 +31,24 @@ _ABOUT = re.compile(
 
 @dataclass(frozen=True)
 class Found:
-    """The files of a dataset in the order they are read, and sentences on what was left out or done."""
+    """The files of a dataset in the order they are read, and sentences on what was left out or done.
+
+    `split` is train where nobody asked for a split and files of others were left out.
+    """
 
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
+    split: str = ""
 
 
 def local_files(entry: DatasetEntry) -> Found:
     """The files that `file_name` means, each there and readable. Raises DatasetError."""
     files: dict[Path, str] = {}
     notes: list[str] = []
+    by_name: dict[str, dict[Path, str]] = {}
     for asked in entry.file_name:
         found, told = _of_name(entry, asked)
+        by_name[asked] = found
         twice = [path.name for path in found if path in files]
         notes += [*told, *([f"{listed(twice)}: named twice in file_name, read once"] if twice else [])]
         files |= found
@@ -53,14 +60,43 @@ def local_files(entry: DatasetEntry) -> Found:
             chosen = choose(files, folder=folder, subset=subset, split=entry.split)
         except DatasetError as error:
             raise DatasetError(f"{entry.says('file_name')}{error}.") from None
-        splits = sorted({split_of(files[path]) for path in chosen} - {""})
-        if len(splits) > 1 and not explicit:
-            notes.append(f"files of the splits {', '.join(splits)} are read together; write split to choose one")
         files = {path: files[path] for path in chosen}
+    meant = set[Path]()
+    for asked, found in by_name.items():
+        meant |= _meant(entry, asked, {path: name for path, name in found.items() if path in files})
+    others = [files.pop(path) for path in list(files) if path not in meant]
+    notes += [splits_left(others)] if others else []
     for path in files:
         _resolved(entry, str(path))
         read_head(path)
-    return Found(tuple(files), tuple(f"dataset {entry.name!r}: {note}" for note in notes))
+    return Found(tuple(files), tuple(f"dataset {entry.name!r}: {note}" for note in notes), "train" if others else "")
+
+
+def _meant(entry: DatasetEntry, asked: str, found: Mapping[Path, str]) -> set[Path]:
+    """Of the files of one text of `file_name` those of the split that is meant: train, unless the entry says another.
+
+    It says so by split, by naming a file, or by a word in a pattern, folder or subset.
+    Raises DatasetError where splits are named and train is none of them.
+    """
+    path, within = _resolved(entry, asked), "" if entry.hub else f"{entry.folder}/{entry.subset}/"
+    if entry.split or path.is_file() or split_of(f"{within}_"):
+        return set(found)
+    names = dict(found)
+    if not path.is_dir():
+        fixed = _fixed(asked)
+        if split_of(str(Path(asked).expanduser().relative_to(fixed))):
+            return set(found)
+        names = {file: str(PurePosixPath(name).relative_to(fixed)) for file, name in found.items()}
+    try:
+        return set(train_only(names)[0])
+    except DatasetError as error:
+        raise DatasetError(f"{entry.says('file_name')}{error}.") from None
+
+
+def _fixed(pattern: str) -> Path:
+    """The folder that all files of a pattern lie below."""
+    parts = Path(pattern).expanduser().parts
+    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), parts))
 
 
 def hub_files(entry: DatasetEntry, hub: HubSource) -> Found:
@@ -68,11 +104,11 @@ def hub_files(entry: DatasetEntry, hub: HubSource) -> Found:
 
     Raises DatasetError.
     """
-    from studio.model.hub import fetch_dataset, list_dataset
+    from studio.model.hub import LOCAL_DATA, fetch_dataset, list_dataset
 
     try:
         names = list_dataset(hub.repo, where=hub.where, revision=hub.revision, cache=None)
-        chosen = _of_hub(entry, hub, [name for name in names if is_data(Path(name)) and not _is_about(name)])
+        chosen, left = _of_hub(entry, hub, [name for name in names if is_data(Path(name)) and not _is_about(name)])
         folder = fetch_dataset(
             hub.repo,
             where=hub.where,
@@ -87,29 +123,33 @@ def hub_files(entry: DatasetEntry, hub: HubSource) -> Found:
             local = local_files(entry)
         except DatasetError as missing:
             raise DatasetError(f"{error} And {missing}") from None
-        note = f"dataset {entry.name!r}: file_name is used in place of the hub, for {error}"
-        return Found(local.files, (*local.notes, note))
+        # The way out that the complaint names is the one that is taken here.
+        why = str(error).removesuffix(LOCAL_DATA).strip()
+        note = f"dataset {entry.name!r}: file_name is used in place of the hub, for {why}"
+        return Found(local.files, (*local.notes, note), local.split)
     files = tuple(folder / name for name in chosen)
     for path in files:
         read_head(path)
     hint = f"; {entry.file_name[0]} is not read" if entry.file_name else ""
     note = f"dataset {entry.name!r} is {hub.repo} on the hub: {listed(chosen)}{hint}"
-    return Found(files, (note,))
+    told = [f"dataset {entry.name!r}: {splits_left(left)}"] if left else []
+    return Found(files, (note, *told))
 
 
 class _WrongPart(DatasetError):
     """The hub answered, and what the entry asks of it is not there."""
 
 
-def _of_hub(entry: DatasetEntry, hub: HubSource, names: Sequence[str]) -> list[str]:
-    """The data files of a repository that the entry means; its split is train where it says none."""
+def _of_hub(entry: DatasetEntry, hub: HubSource, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The data files of a repository that the entry means, and those left out as of another split than train."""
     says = f"{entry.says('hub').removesuffix(': ')} {hub.repo}"
     if not names:
         raise _WrongPart(f"{says} has no data file that is read here. Choose another, or convert its files.")
     try:
-        chosen = choose(
-            {name: name for name in names}, folder=hub.folder, subset=hub.subset, split=entry.split or "train"
-        )
+        chosen = choose({name: name for name in names}, folder=hub.folder, subset=hub.subset, split=entry.split)
+        left: list[str] = []
+        if not entry.split and not split_of(f"{hub.folder}/{hub.subset}/_"):
+            chosen, left = train_only({name: name for name in chosen})
     except DatasetError as error:
         raise _WrongPart(f"{says}: {error}.") from None
     parts = sorted({part_of(name) for name in chosen})
@@ -117,7 +157,7 @@ def _of_hub(entry: DatasetEntry, hub: HubSource, names: Sequence[str]) -> list[s
         raise _WrongPart(
             f'{says} has several parts: {listed(parts)}. Write "subset" to choose one, or "subset": "*" for all.'
         )
-    return chosen
+    return chosen, left
 
 
 def _of_name(entry: DatasetEntry, asked: str) -> tuple[dict[Path, str], list[str]]:
@@ -145,8 +185,7 @@ def _of_pattern(entry: DatasetEntry, asked: str) -> tuple[dict[Path, str], list[
     files = {path: name for path, name in paths.items() if not path.is_dir()}
     kept = {path: name for path, name in files.items() if not _is_about(path.name)}
     if not kept:
-        fixed = Path(*[part for part in Path(pattern).parent.parts if not glob.has_magic(part)])
-        there = entry.base / fixed
+        there = entry.base / _fixed(asked)
         beside = sorted(path.name for path in there.iterdir()) if there.is_dir() else []
         raise DatasetError(
             f"{entry.says('file_name')}no file fits {asked!r}; {there} holds {listed(beside) or 'nothing'}. "

@@ -12,8 +12,9 @@ from studio.data.catalog import DatasetEntry
 from studio.data.example import Example, Message, sides
 from studio.data.reading import dataset_page
 from studio.data.render import Rendered, View, render
+from studio.data.report import forgotten
 from studio.data.tokenise import example_of
-from studio.errors import RowError
+from studio.errors import RowError, counted
 from studio.model.coverage import byte_alphabet
 from studio.model.templates import Template
 from studio.model.tokenizer import LightTokenizer
@@ -123,12 +124,12 @@ def token_bytes(tokenizer: LightTokenizer, ids: Sequence[int]) -> list[bytes]:
     return parts
 
 
-def as_json(views: Sequence[RowView]) -> dict[str, Any]:
-    """The page as plain JSON values: `rows` and `statistics`, a list of sentences.
+def as_json(views: Sequence[RowView], notes: Sequence[str] = ()) -> dict[str, Any]:
+    """The page as plain JSON values: `rows`, and `statistics` and `notes`, lists of sentences.
 
     A token that is a part of a character stands as its bytes, \\xe4.
     """
-    return {"rows": [_row_as_json(view) for view in views], "statistics": statistics(views)}
+    return {"rows": [_row_as_json(view) for view in views], "statistics": statistics(views), "notes": list(notes)}
 
 
 def _row_as_json(view: RowView) -> dict[str, Any]:
@@ -164,11 +165,16 @@ def statistics(views: Sequence[RowView]) -> list[str]:
     learned = sum(sum(each.loss_mask) for each in all_of)
     said = [
         f"rows shown: {len(views)}, refused: {sum(bool(view.refused) for view in views)}",
-        f"{tokens:,} tokens, {learned:,} of them bear loss"
+        f"{counted(tokens, 'token')}, {learned:,} of them bear loss"
         + (f" ({learned / tokens:.0%}), longest row {max(len(each.input_ids) for each in all_of):,}" if tokens else ""),
     ]
     if split := sum(len(view.renderings) > len(set(view.sides)) for view in views):
-        said.append(f"{split} rows become several: the template shows an answer differently once it is history")
+        become = "becomes" if split == 1 else "become"
+        said.append(
+            f"{counted(split, 'row')} {become} several: the template shows an answer differently once it is history"
+        )
+    if forgetful := sum(any(each.forgets for each in view.renderings) for view in views):
+        said.append(forgotten(forgetful))
     if cut := sum(each.truncated for each in all_of):
         said.append(f"{cut} truncated at cutoff_len")
     if masked := sum(not any(each.loss_mask[1:]) for each in all_of):
@@ -199,7 +205,8 @@ def as_text(views: Sequence[RowView], *, colour: bool) -> str:
             several = f"{number} of {len(view.renderings)}, " if len(view.renderings) > 1 else ""
             side = f"{view.sides[number - 1]}, " if view.sides[number - 1] else ""
             cut = ", truncated" if each.truncated else ""
-            lines.append(f"  [{side}{several}{len(each.input_ids):,} tokens, {sum(each.loss_mask):,} bear loss{cut}]")
+            size = counted(len(each.input_ids), "token")
+            lines.append(f"  [{side}{several}{size}, {sum(each.loss_mask):,} bear loss{cut}]")
             lines.append(_marked(tokens, each.loss_mask, colour))
         lines.append("")
     return "\n".join([*lines, *statistics(views)])

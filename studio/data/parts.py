@@ -59,6 +59,29 @@ def _of_split(chosen: list[K], files: Mapping[K, str], split: str) -> list[K]:
     raise DatasetError(f"split {split!r} is in none of its files; {found}. Correct split, or take it out")
 
 
+def train_only(files: Mapping[K, str]) -> tuple[list[K], list[K]]:
+    """The files to train on where no split is asked for, and the others: all when no name says a split, else train.
+
+    Raises DatasetError when splits are named and train is none of them.
+    """
+    known = {file: split_of(name) for file, name in files.items()}
+    there = sorted(set(known.values()) - {""})
+    if there and "train" not in there:
+        raise DatasetError(
+            f"no split is asked for, so train is read, and the files are of the split {', '.join(there)}. "
+            f'Write "split": "{there[0]}" in the entry, or name the files or their folder'
+        )
+    taken = [file for file in known if not there or known[file] == "train"]
+    return taken, [file for file in known if file not in set(taken)]
+
+
+def splits_left(names: Sequence[str]) -> str:
+    """A sentence on the files that `train_only` leaves out."""
+    there = sorted({split_of(name) for name in names} - {""})
+    which = f" ({', '.join(there)})" if there else ""
+    return f"only the split train is read, as no split is asked for; not read{which}: {listed(names)}"
+
+
 def split_of(name: str) -> str:
     """The split that a file's name or a folder above it says, '' for none: train, validation, test or its own word."""
     path = PurePosixPath(name)

@@ -46,8 +46,10 @@ def reader_of(file: TextFile, sample_by: str = "line") -> Reader:
             refuse_binary(file.path, head)
         elif ending in ENDINGS:
             raise DatasetError(f"{file}: {ending} is compressed in itself and read as it is. Unpack {file.path.name}.")
+        found = f"it ends in {ending}" if ending else "its name has no ending"
+        where = f" before {file.path.suffix}" if file.packed else ""
         raise DatasetError(
-            f"{file} must end in one of {', '.join(ENDINGS)}, but it ends in {ending or 'nothing'}. "
+            f"{file} must end in one of {', '.join(ENDINGS)}{where}, but {found}{where}. "
             f"Convert it, or correct its name; text may be compressed ({', '.join(PACKINGS)} after the ending)."
         )
     if ending == ".parquet":

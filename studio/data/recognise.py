@@ -1,13 +1,15 @@
 """Rows without an entry: which format they have, and what their columns mean, told from the first of them.
 
-The shape of the values decides first (a list of messages, a pair of sides), then the names that
-columns usually have. Where two readings are possible nothing is guessed: the complaint names the
+Few bad rows among them change nothing: they are told by their numbers when they are read. The shape
+of the values decides first (a list of messages, a pair of sides), then the names that columns
+usually have. Where two readings are possible nothing is guessed: the complaint names the
 columns and the entry to write.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,26 +18,16 @@ from typing import Any
 from studio.data.columns import listed
 from studio.data.entry import entry_of
 from studio.data.example import FORMATS, to_example
-from studio.data.shapes import LABELS, shape_of
+from studio.data.shapes import LABELS, most_of, shape_of
 from studio.errors import DatasetError, RowError
 
 Rows = Sequence[Mapping[str, Any]]
 
 # What a column may be called, in small letters.
 _PROMPT = (
-    "instruction",
-    "prompt",
-    "question",
-    "query",
-    "input",
-    "human",
-    "user",
-    "ask",
-    "problem",
-    "问题",
-    "提问",
-    "问",
-)
+    "instruction", "prompt", "question", "query", "input", "human", "user", "ask", "problem",
+    "问题", "提问", "问",
+)  # fmt: skip
 _ANSWER = (
     "output", "response", "answer", "completion", "target", "assistant", "reply", "solution",
     "回答", "答案", "回复", "答",
@@ -262,8 +254,15 @@ def _chats(sample: _Sample) -> list[str]:
 
 def _begins_asking(values: Sequence[Any]) -> bool:
     """Whether lists of messages begin with something else than an answer."""
-    first: dict[str, Any] = next((value[0] for value in values if isinstance(value, list) and value), {})
-    return str(first.get("role", first.get("from", ""))).lower() not in _ASSISTANT
+    first = [turns[0] for value in values if (turns := _turns(value))]
+    begun = [str(turn.get("role", turn.get("from", ""))).lower() in _ASSISTANT for turn in first]
+    return sum(begun) <= len(begun) / 2
+
+
+def _turns(value: Any) -> list[dict[str, Any]]:
+    """The turns of a conversation, none of a value that is no such list."""
+    whole = isinstance(value, list) and all(isinstance(turn, dict) for turn in value)
+    return value if whole else []
 
 
 def _tags(sample: _Sample, column: str) -> dict[str, str]:
@@ -272,15 +271,16 @@ def _tags(sample: _Sample, column: str) -> dict[str, str]:
     if shape not in ("messages", "turns"):
         return {}
     key = "role" if shape == "messages" else "from"
-    seen = dict.fromkeys(str(turn.get(key)) for turns in sample.values(column) for turn in turns or ())
+    seen = Counter(str(turn.get(key)) for turns in sample.values(column) for turn in _turns(turns))
     known = {**{"user_tag": "human", "assistant_tag": "gpt"}, **FORMATS[_CHATS[shape]].tags}
     tags = {}
     for tag, words in (("user_tag", _USER), ("assistant_tag", _ASSISTANT)):
-        found = [word for word in seen if word.lower() in words]
-        if len(found) > 1:
+        found = {word: count for word, count in seen.items() if word.lower() in words}
+        usual = most_of(Counter(found).elements())
+        if found and not usual:
             raise _unclear(sample, f"{column} has several words for one role ({', '.join(found)})")
-        if found and found[0] != known[tag]:
-            tags[tag] = found[0]
+        if found and usual != known[tag]:
+            tags[tag] = usual
     return tags
 
 

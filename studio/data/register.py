@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from studio.data.catalog import FILE, Catalog, guess_of, name_complaint, registry_of, written
+from studio.data.catalog import FILE, guess_of, name_complaint, read_catalog, registry_of, written
 from studio.data.entry import entry_of
 from studio.errors import DatasetError
 from studio.workspace import Workspace, lock, write_text
@@ -27,10 +27,11 @@ def recognised(path: str, place: Workspace, *, encoding: str = "", dataset_dir: 
     bare = entry_of(asked.name, raw, asked, base)
     found = bare.found()
     guess = guess_of(found.files[0], bare.encoding, place)
+    raw |= {"split": found.split} if found.split else {}
     return {**raw, **guess.entry()}, "\n".join((f"{guess.formatting}: {guess.why}", *found.notes))
 
 
-def register(name: str, raw: dict[str, Any], place: Workspace, catalog: Catalog, dataset_dir: str = "data") -> Path:
+def register(name: str, raw: dict[str, Any], place: Workspace, dataset_dir: str = "data") -> Path:
     """Write an entry under a new name; gives the registry it stands in now.
 
     The file appears whole or not at all. Raises DatasetError for a name that is taken or cannot be
@@ -39,12 +40,15 @@ def register(name: str, raw: dict[str, Any], place: Workspace, catalog: Catalog,
     origin, base = registry_of(place, dataset_dir)
     if complaint := name_complaint(name):
         raise DatasetError(f"--name {name!r}: {complaint}.")
-    if name in catalog:
-        raise DatasetError(f"--name {name}: a dataset of this name is registered. Choose another, or edit its entry.")
     entry_of(name, raw, origin, base)
     # A link to the registry stays a link.
     path = Path(os.path.realpath(origin))
     with lock(place.cache / "registry", f"writing {FILE}"):
+        # Read with the lock held: another command may have added the same name a moment ago.
+        if name in read_catalog(place, dataset_dir):
+            raise DatasetError(
+                f"--name {name}: a dataset of this name is registered. Choose another, or edit its entry."
+            )
         before = path.read_bytes().decode() if path.exists() else "{\n}\n"
         write_text(path, with_entry(before, name, raw))
     return origin

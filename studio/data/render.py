@@ -42,7 +42,8 @@ class Rendered:
     """One row for training.
 
     `input_ids` and `loss_mask` have the same length, at most `cutoff_len`. `spans` are the [start, end)
-    characters of `text` that bear loss; with `truncated` the ids end before the text does.
+    characters of `text` that bear loss; with `truncated` the ids end before the text does. `forgets`: thinking
+    of its past answers is left out by the template.
     """
 
     input_ids: list[int]
@@ -50,6 +51,7 @@ class Rendered:
     text: str
     spans: list[Span]
     truncated: bool
+    forgets: bool = False
 
 
 def render(
@@ -175,7 +177,7 @@ def _row(draft: Draft, encoding: Encoding, tokenizer: LightTokenizer, cutoff_len
     if truncated:
         ids, mask = ids[:cutoff_len], mask[:cutoff_len]
     mask[:1] = [False] * len(mask[:1])  # nothing stands before the first token to predict it from
-    return Rendered(ids, mask, draft.text, draft.spans, truncated)
+    return Rendered(ids, mask, draft.text, draft.spans, truncated, draft.forgets)
 
 
 def _mask(draft: Draft, encoding: Encoding, ids: list[int], tokenizer: LightTokenizer) -> list[bool]:
@@ -206,7 +208,7 @@ def _pieces(draft: Draft, encoding: Encoding, tokenizer: LightTokenizer, view: V
     for start, end in pairwise([*starts, len(ids)]):
         text = draft.text[_char_at(encoding, start, draft.text) : _char_at(encoding, end, draft.text)]
         mask = [False, *[True] * (end - start - 1)]  # nothing in the row predicts its first token
-        pieces.append(Rendered(ids[start:end], mask, text, [(0, len(text))], False))
+        pieces.append(Rendered(ids[start:end], mask, text, [(0, len(text))], False, draft.forgets))
     return pieces
 
 

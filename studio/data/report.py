@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from studio.errors import DatasetError, RowError
+from studio.errors import DatasetError, RowError, counted
 
 LISTED = 100
 SHOWN = 20
@@ -36,7 +36,8 @@ class Refused:
 class Counts:
     """The numbers of one dataset. `rows` are raw ones; `kept` are those a model is trained on.
 
-    `unknown` counts the tokens that stand for what the tokenizer does not know.
+    `unknown` counts the tokens that stand for what the tokenizer does not know, `forgetful` the rows whose
+    template leaves thinking of past answers out.
     """
 
     rows: int = 0
@@ -48,12 +49,13 @@ class Counts:
     tokens: int = 0
     label_tokens: int = 0
     unknown: int = 0
+    forgetful: int = 0
 
     def sentence(self, name: str, cutoff_len: int) -> str:
         """'tiny_sft: 40 rows, 38 kept (1,204 tokens, 310 of them targets), 2 truncated, …'."""
         parts = [
-            f"{name}: {self.rows:,} rows",
-            f"{self.kept:,} kept ({self.tokens:,} tokens, {self.label_tokens:,} of them targets)",
+            f"{name}: {counted(self.rows, 'row')}",
+            f"{self.kept:,} kept ({counted(self.tokens, 'token')}, {self.label_tokens:,} of them targets)",
             f"{self.truncated:,} truncated at cutoff_len {cutoff_len}",
             f"{self.refused:,} refused",
         ]
@@ -63,14 +65,27 @@ class Counts:
             parts.append(f"{self.split_rows:,} split into several")
         return ", ".join(parts)
 
-    def warning(self, name: str) -> str:
-        """What the model will not see of the rows, '' when it sees everything."""
-        if not self.unknown:
-            return ""
-        return (
-            f"warning: {name}: {self.unknown:,} of {self.tokens:,} tokens are the unknown token: the tokenizer does "
-            "not know the characters there, and the model cannot tell them apart. Use a tokenizer made for such texts."
-        )
+    def warnings(self, name: str) -> list[str]:
+        """What the model will not see of the rows, none when it sees everything."""
+        said = []
+        if self.unknown:
+            said.append(
+                f"warning: {name}: {self.unknown:,} of {self.tokens:,} tokens are the unknown token: the tokenizer "
+                "does not know the characters there, and the model cannot tell them apart. Use a tokenizer made for "
+                "such texts."
+            )
+        if self.forgetful:
+            said.append(f"warning: {name}: {forgotten(self.forgetful)}")
+        return said
+
+
+def forgotten(rows: int) -> str:
+    """What to tell of rows whose template leaves thinking of past answers out, though all of them is learned."""
+    return (
+        f"the template leaves the thinking of all answers but the last out of {counted(rows, 'row')}, as it does at "
+        "inference, so that thinking is not learned. Stage sft without --train_on_prompt learns every answer with its "
+        "thinking."
+    )
 
 
 @dataclass(frozen=True)
@@ -139,7 +154,7 @@ class Report:
     def sentences(self) -> list[str]:
         """Lines for the log: one a dataset, one on lengths, then refused rows and their reasons."""
         said = [counts.sentence(name, self.cutoff_len) for name, counts in self.datasets.items()]
-        said += [told for name, counts in self.datasets.items() if (told := counts.warning(name))]
+        said += [told for name, counts in self.datasets.items() for told in counts.warnings(name)]
         long = self.lengths
         said.append(
             f"length of a row in tokens: mean {long.mean:.0f}, median {long.p50:,}, "
@@ -185,7 +200,7 @@ class Report:
         if not total.rows:
             return f"a run needs rows; {names} has none. Fill the data file or name another dataset."
         return (
-            f"0 of {total.rows:,} rows of {names} have target tokens at cutoff_len {self.cutoff_len}"
+            f"0 of {counted(total.rows, 'row')} of {names} have target tokens at cutoff_len {self.cutoff_len}"
             + (f", and {total.refused:,} were refused" if total.refused else "")
             + ". Raise cutoff_len, shorten the prompts, or check that the answers are not empty."
         )

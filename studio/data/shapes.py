@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from studio.data.columns import listed
@@ -10,6 +11,9 @@ from studio.data.columns import listed
 # Columns in which a table writes a conversation as JSON, or a label as a word.
 _CHATS = ("messages", "conversations", "conversation", "chat", "dialog", "dialogue")
 LABELS = ("kto_tag", "label")
+
+# So large a share says what the others should be too: these few are told row by row when they are read.
+_MOST = 0.8
 
 # The keys that every item of a list has.
 _LISTS = (
@@ -22,22 +26,29 @@ _LISTS = (
 
 
 def shape_of(values: Sequence[Any], name: str) -> str:
-    """What all values of the column `name` are, empty ones aside; "mixed" when they differ, or "nothing"."""
+    """What most values of the column `name` are, empty ones aside; "mixed" where they differ, or "nothing"."""
     name = name.strip().lower()
     if name in _CHATS:
         values = [listed(value) for value in values]
-    shapes = {_shape(value) for value in values if value not in (None, "", [], {})}
-    if not shapes:
+    values = [value for value in values if value not in (None, "", [], {})] or values
+    if not any(value not in (None, "", [], {}) for value in values):
         return "text" if any(value == "" for value in values) else "nothing"
-    if name in LABELS and shapes <= {"text", "number"} and _flags(values, name):
+    if name in LABELS and most_of(_flag(value, name) for value in values):
         return "flag"
-    return shapes.pop() if len(shapes) == 1 else "mixed"
+    return most_of(_shape(value) for value in values) or "mixed"
 
 
-def _flags(values: Sequence[Any], name: str) -> bool:
-    """Whether the values say true and false in other words; a 0 or 1 does so only under kto_tag."""
-    words = {str(value).strip().lower() for value in values}
-    return words <= {"true", "false"} or (name == "kto_tag" and words <= {"0", "1"})
+def most_of(words: Iterable[str]) -> str:
+    """The word that nearly all of them are, "" where none is."""
+    counted = Counter(words)
+    word, count = next(iter(counted.most_common(1)), ("", 0))
+    return word if count >= _MOST * counted.total() else ""
+
+
+def _flag(value: Any, name: str) -> str:
+    """ "flag" for a value that says true or false, if in other words; a 0 or 1 does so only under kto_tag."""
+    words = ("true", "false", *(("0", "1") if name == "kto_tag" else ()))
+    return "flag" if isinstance(value, bool) or str(value).strip().lower() in words else ""
 
 
 def _shape(value: Any) -> str:

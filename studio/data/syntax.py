@@ -110,6 +110,8 @@ def likely_cause(error: json.JSONDecodeError) -> tuple[str, int]:
 
 def _cause_of(message: str, text: str, at: int) -> str:
     here, rest = text[at], text[at : at + 20]
+    if here == "\0":
+        return "a zero byte (NUL) stands here, which no text holds; take it away, or fetch or write the file again"
     if here == "#" or rest.startswith(("//", "/*")):
         return "a comment stands here and JSON has none; take it away"
     if here in "'‘’“”`":

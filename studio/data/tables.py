@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from studio.data.blocks import MAX_ROW, PIECE, START, Block, Lines, Mark, Row, lines_of, too_long
 from studio.data.encoding import HEAD, size_words
 from studio.data.textfile import TextFile
-from studio.errors import DatasetError, RowError
+from studio.errors import DatasetError, RowError, counted
 
 DELIMITERS = ",;\t|"
 
@@ -149,7 +149,7 @@ def _row(
         return RowError(fields, file=str(file), row=number)
     if len(fields) != len(header):
         why = (
-            f"line {line}: the row has {len(fields)} fields where the header names {len(header)} "
+            f"line {line}: the row has {counted(len(fields), 'field')} where the header names {len(header)} "
             f"({', '.join(header[:8])}); put a field that holds the delimiter in quotation marks"
         )
         return RowError(why, file=str(file), row=number)

@@ -183,6 +183,7 @@ class RowWriter:
     def add(self, dataset: int, number: int, pieces: Sequence[Rendered], counts: Counts) -> None:
         """Take the rows that one raw row became; those without a target are counted and left out."""
         counts.split_rows += len(pieces) > 1
+        counts.forgetful += any(piece.forgets for piece in pieces)
         for piece in pieces:
             # Nothing predicts the first token, so it is no target even where its mask says so.
             targets = sum(piece.loss_mask) - sum(piece.loss_mask[:1])

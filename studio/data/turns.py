@@ -23,7 +23,7 @@ from typing import Any
 
 from studio.data.example import Example
 from studio.errors import RowError
-from studio.model.messages import without_thinking
+from studio.model.messages import thinking_of, without_thinking
 from studio.model.templates import Span, Template
 
 Messages = Sequence[Mapping[str, Any]]
@@ -34,11 +34,13 @@ class Draft:
     """A text to encode; `spans` are the [start, end) characters that bear loss.
 
     `bare`: the tokenizer puts no tokens of its own around it, all of them stand in the text.
+    `forgets`: the template leaves thinking of past answers out, and no other text of the row shows it.
     """
 
     text: str
     spans: list[Span]
     bare: bool = True
+    forgets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,11 @@ def drafts(
     rich = any("tool_calls" in message or "reasoning_content" in message for message in messages)
     if whole:
         text = show.whole(messages)
-        made, wanted = [Draft(text, [(0, len(text))])], answers[-1:]
+        # What was turned off is left out on purpose.
+        forgets = template.enable_thinking is not False and any(
+            thinking_of(messages[at]) not in text for at in answers[:-1]
+        )
+        made, wanted = [Draft(text, [(0, len(text))], forgets=forgets)], answers[-1:]
     else:
         wanted = _wanted(messages, answers, last_only)
         if template.marked:

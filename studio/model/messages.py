@@ -24,6 +24,13 @@ def plain(message: Message) -> Message:
     return message
 
 
+def thinking_of(message: Message) -> str:
+    """What the assistant thought in a message, under its own key or in <think> before the content; "" for nothing."""
+    content = message.get("content")
+    inside = re.match(r"\s*<think>(.*?)</think>", content, re.DOTALL) if isinstance(content, str) else None
+    return str(message.get("reasoning_content") or (inside[1] if inside else "")).strip()
+
+
 def without_thinking(message: Message) -> Message:
     """The message of an assistant without what it thought; any other as it is."""
     if message.get("role") != "assistant":

@@ -9,6 +9,9 @@ EMPTY_WORDS = ("util", "utils", "common", "helper", "helpers", "manager", "misc"
 MAY_CATCH_ALL = {
     "studio/jobs/supervisor.py": "whatever a job dies of must become a sentence for the user",
     "studio/jobs/worker.py": "the same",
+    "studio/doctor/finding.py": "a check that fails is a finding, and the others must be heard",
+    "studio/doctor/probe.py": "whatever a library or a driver raises when it is tried is the answer",
+    "studio/model/asking.py": "it is raised again in the thread that asked",
     "studio/loop/trackers.py": "a tracker is foreign code; whatever it raises, the run goes on and says so",
     "studio/web/live.py": "one event of the page must not end the page",
 }

@@ -107,13 +107,15 @@ def test_damage_is_told(tmp_path: Path, packing: str) -> None:
 
 def test_an_archive_that_is_none_or_holds_no_text_rows_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(LINES)
-    assert "must start as a .gz archive does" in refused(tmp_path / "a.jsonl.gz")
+    assert "must start as a .gz archive does, but it starts with " in refused(tmp_path / "a.jsonl.gz")
+    (tmp_path / "a.jsonl.gz").write_bytes(b"notgzip")
+    assert "it starts with the text 'notgzip'." in refused(tmp_path / "a.jsonl.gz")
     (tmp_path / "b.jsonl.zst").write_bytes(b"")
     assert "is empty (0 rows)" in refused(tmp_path / "b.jsonl.zst")
     assert "is empty (0 rows)" in refused(put(tmp_path, "c.jsonl.zst", b"\n"))
     assert ".parquet is compressed in itself" in refused(put(tmp_path, "d.parquet.gz", b"PAR1"))
     assert "it ends in .tar" in refused(put(tmp_path, "e.tar.gz", b"x"))
-    assert "it ends in nothing" in refused(put(tmp_path, "f.gz", b"x"))
+    assert "before .gz, but its name has no ending before .gz." in refused(put(tmp_path, "f.gz", b"x"))
 
 
 def test_a_wrong_byte_inside_is_named_by_its_line(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from studio.data.entry import KNOWN_KEYS, entry_of
+from studio.data.entry import entry_of
+from studio.data.keys import KNOWN_KEYS
 from studio.data.readers import ENDINGS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "datasets.md").read_text(encoding="utf-8")

@@ -51,5 +51,10 @@ def test_half_a_character_in_the_midst_of_utf8_is_no_other_encoding(tmp_path: Pa
     path.write_bytes("最近总是头晕，应该怎么办？\n".encode() + "头".encode()[:2] + "晕\n".encode())
     said = str(not_utf8(TextFile(path), path.read_bytes().index(b"\n") + 1))
     assert "line 2, byte 1: the file is UTF-8 but for bytes such as 0xe5 here" in said
+    for half in ("头".encode()[:2], "头".encode()[1:], "😀".encode()[:3]):
+        path.write_bytes(b'{"a": "x' + half + b'y"}\n')
+        assert "the file is UTF-8 but for bytes such as" in str(not_utf8(TextFile(path), 8))
+    path.write_bytes(b'{"a": "caf\xc3"}\n')
+    assert "half a character of a damaged file, or the whole is ISO-8859-1." in str(not_utf8(TextFile(path), 10))
     path.write_bytes("最近总是头晕，应该怎么办？".encode("gb18030"))
     assert "it looks like GB18030" in str(not_utf8(TextFile(path), 0))

@@ -128,6 +128,11 @@ def test_an_encoding_is_known_by_any_of_its_names(tmp_path: Path) -> None:
             "tags.user_tag and tags.assistant_tag must differ, but both are 'a'",
         ),
         ({"file_name": "x", "formatting": "openai", "tags": {"content_tag": "role"}}, "both are 'role'; correct one"),
+        ({"file_name": "x", "columns": {"prompt": "a", "response": "a"}}, "must be two columns, but both are 'a'"),
+        (
+            {"file_name": "x", "formatting": "pairs", "columns": {"prompt": "a", "chosen": "b", "rejected": "b"}},
+            "columns.chosen and columns.rejected must be two columns, but both are 'b'; correct one",
+        ),
         ({"file_name": "x", "tags": "human"}, "tags must be an object of names"),
         ({"file_name": "https://x/y.json"}, "not the address 'https://x/y.json'"),
         ({"file_name": ["x", "s3://y"]}, "not the address 's3://y'"),

@@ -154,7 +154,7 @@ def test_a_folder_that_datasets_saved_is_its_listed_shards(tmp_path: Path) -> No
         put(tmp_path, f"mine/{split}/state.json", content=state)
     put(tmp_path, "mine/dataset_dict.json", content='{"splits": ["train", "test"]}')
     assert names(tmp_path, file_name="mine", split="train") == [f"mine/train/{shard}" for shard in shards]
-    assert len(names(tmp_path, file_name="mine")) == 4
+    assert names(tmp_path, file_name="mine") == [f"mine/train/{shard}" for shard in shards]
 
 
 def test_a_split_is_told_by_file_or_folder(tmp_path: Path) -> None:
@@ -187,11 +187,35 @@ def test_one_file_that_is_named_is_train_whatever_it_is_called(tmp_path: Path) -
     assert names(tmp_path, file_name="test.jsonl", split="train") == ["test.jsonl"]
 
 
-def test_splits_that_are_read_together_are_told(tmp_path: Path) -> None:
-    put(tmp_path, "mine/train.jsonl", "mine/test.jsonl")
+def test_without_a_split_only_train_is_read_and_the_others_are_told(tmp_path: Path) -> None:
+    put(tmp_path, "mine/train.jsonl", "mine/test.jsonl", "mine/dev.jsonl", "mine/more.jsonl", "extra.jsonl")
     found = entry(tmp_path, file_name="mine").found()
-    assert len(found.files) == 2
-    assert "files of the splits test, train are read together; write split to choose one" in found.notes[0]
+    assert [path.name for path in found.files] == ["train.jsonl"] and found.split == "train"
+    (note,) = found.notes
+    assert "only the split train is read" in note
+    assert "not read (test, validation): dev.jsonl, more.jsonl, test.jsonl" in note
+    assert names(tmp_path, file_name="mine/*.jsonl") == ["mine/train.jsonl"]
+    assert names(tmp_path, file_name=["extra.jsonl", "mine"]) == ["extra.jsonl", "mine/train.jsonl"]
+    assert names(tmp_path, file_name=["mine", "mine/test.jsonl"]) == ["mine/test.jsonl", "mine/train.jsonl"]
+
+
+def test_splits_without_train_are_refused_by_name(tmp_path: Path) -> None:
+    put(tmp_path, "mine/test.jsonl", "mine/dev.jsonl", "mine/more.jsonl")
+    for asked in ("mine", "mine/*.jsonl"):
+        said = refused(tmp_path, file_name=asked)
+        assert 'the files are of the split test, validation. Write "split": "test" in the entry' in said
+    assert names(tmp_path, file_name="mine", split="test") == ["mine/test.jsonl"]
+
+
+def test_a_file_a_pattern_or_a_folder_may_itself_say_which_split_is_meant(tmp_path: Path) -> None:
+    put(tmp_path, "mine/train.jsonl", "mine/test-1.jsonl", "mine/test-2.jsonl", "mine/dev/a.jsonl", "en/test.jsonl")
+    assert names(tmp_path, file_name="mine/test-*.jsonl") == ["mine/test-1.jsonl", "mine/test-2.jsonl"]
+    assert names(tmp_path, file_name="mine/dev") == ["mine/dev/a.jsonl"]
+    assert names(tmp_path, file_name="mine/dev/*.jsonl") == ["mine/dev/a.jsonl"]
+    assert names(tmp_path, file_name="mine", folder="dev") == ["mine/dev/a.jsonl"]
+    assert names(tmp_path, file_name=["mine/train.jsonl", "en/test.jsonl"]) == ["mine/train.jsonl", "en/test.jsonl"]
+    put(tmp_path, "whole/en/train.jsonl", "whole/de/test.jsonl")
+    assert "the files are of the split test" in refused(tmp_path, file_name="whole", subset="de")
 
 
 def test_a_subset_is_a_folder_or_a_part_of_the_name(tmp_path: Path) -> None:
@@ -231,6 +255,8 @@ def test_of_a_hub_only_the_files_of_the_split_are_fetched(tmp_path: Path, hub: F
     assert fetched(tmp_path, "me/splits") == ["data/train-00000-of-00001.jsonl"]
     assert not [asked for asked in hub.asked if "test-00000" in asked]
     assert fetched(tmp_path, "me/splits", split="test") == ["data/test-00000-of-00001.jsonl"]
+    told = entry(tmp_path, file_name=None, ms_hub_url="me/splits").found().notes[-1]
+    assert "only the split train is read, as no split is asked for; not read (test): data/test-00000" in told
 
 
 def test_what_an_entry_asks_of_a_hub_and_is_not_there_is_named(tmp_path: Path, hub: FakeHub) -> None:
@@ -252,6 +278,7 @@ def test_a_hub_comes_before_a_local_file_which_stands_in_for_it(
     gone = entry(tmp_path, ms_hub_url="me/gone").found()
     assert gone.files == (tmp_path / "rows.json",)
     assert "file_name is used in place of the hub, for the dataset 'me/gone'" in gone.notes[0]
+    assert "put its files under data/" not in gone.notes[0]
     (tmp_path / "rows.json").unlink()
     with pytest.raises(DatasetError, match=r"could not be fetched: .* And dataset 'mine' .*no such file"):
         entry(tmp_path, ms_hub_url="me/gone").files()

@@ -38,6 +38,10 @@ def write(place: Workspace, *rows: Any) -> None:
     (place.data / "tiny_sft.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
+def test_the_notes_stand_in_the_json_too() -> None:
+    assert as_json([], ["one note"])["notes"] == ["one note"]
+
+
 def test_its_tokens_and_mask_are_those_that_training_gets(workspace: Workspace, tokenizer: LightTokenizer):
     template, _ = choose_template("", tokenizer, workspace)
     entry = read_catalog(workspace)["tiny_share"]

@@ -73,7 +73,7 @@ def test_white_space_around_an_object_is_fine(tmp_path: Path) -> None:
         ('{"a": "\\ud800"}', "line 2: it holds half a character (\\ud800"),
         ('{"a": "\\uDC00"}', "line 2: it holds half a character (\\udc00"),
         ('{"a": {"b": ["\\u0000"]}}', "line 2: it holds a NUL character"),
-        ('{"a": "\0"}', "line 2, column 8: a line break or control character"),
+        ('{"a": "\0"}', "line 2, column 8: a zero byte (NUL) stands here"),
         ('{"a": ' + "[" * 120 + "]" * 120 + "}", "line 2: it is nested deeper than 100 brackets"),
         ("[" * 100_000, "line 2: it is nested deeper than 100 brackets"),
         ("3", "line 2: a row must be an object"),

@@ -139,6 +139,25 @@ def test_a_column_of_several_kinds_is_named_and_the_sentences_end_once() -> None
     assert not any(marks in str(caught.value) for marks in (".:", "..", "?."))
 
 
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ({"instruction": "a", "output": "b"}, {"instruction": "a", "output": 5}),
+        ({"instruction": "a", "output": "b"}, {"instruction": ["a"], "output": "b"}),
+        ({"messages": [U, A]}, {"messages": "q"}),
+        ({"messages": [U, A]}, {"messages": [U, A, "q"]}),
+        ({"messages": [U, A]}, {"messages": [{"role": "human", "content": "q"}, A]}),
+        ({"conversations": [H, G]}, {"conversations": [["q"], 3]}),
+        ({"chosen": [U, A], "rejected": [U, B]}, {"chosen": [A], "rejected": ["x"]}),
+        ({"prompt": "a", "completion": "b", "label": "true"}, {"prompt": "a", "completion": "b", "label": "maybe"}),
+        ({"text": "a"}, {"text": 1.5}),
+    ],
+)
+def test_a_bad_row_among_many_good_ones_changes_nothing(good: dict[str, Any], bad: dict[str, Any]) -> None:
+    for rows in ([bad, *[good] * 10], [*[good] * 10, bad]):
+        assert recognise(rows) == recognise([good] * 10)
+
+
 def test_a_file_without_rows_has_no_format() -> None:
     with pytest.raises(DatasetError, match="must have a row"):
         recognise([])

@@ -1,6 +1,7 @@
 """New entries: what a file is taken for, and the registry written so that nothing else in it changes."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from studio.data.catalog import entry_of_file, read_catalog, registry_of
 from studio.data.reading import dataset_rows
 from studio.data.register import recognised, register, with_entry
-from studio.errors import DatasetError
+from studio.errors import DatasetError, StudioError
 from studio.workspace import Workspace
 
 
@@ -32,7 +33,7 @@ QA = [{"问题": f"第{n}个问题是什么？", "回答": "这是答案。"} fo
 
 
 def add(place: Workspace, name: str, raw: dict[str, Any], folder: str = "data") -> Path:
-    return register(name, raw, place, read_catalog(place, folder), folder)
+    return register(name, raw, place, folder)
 
 
 def test_a_file_without_an_entry_is_read_as_its_columns_say(place: Workspace) -> None:
@@ -110,6 +111,19 @@ def test_a_name_that_is_taken_or_cannot_be_one_is_refused(place: Workspace, name
     assert place.dataset_info.read_text() == before
 
 
+def test_of_several_who_add_one_name_at_once_one_does(place: Workspace) -> None:
+    def one(_: int) -> bool:
+        try:
+            return bool(add(place, "a", {"file_name": "x.json"}))
+        except StudioError:
+            return False
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(one, range(12))) == 1
+    assert read_catalog(place).names == ["a"]
+    assert place.dataset_info.read_text().count('"a"') == 1
+
+
 def test_a_link_to_the_registry_stays_a_link(place: Workspace) -> None:
     (place.root / "real.json").write_text("{}")
     place.dataset_info.symlink_to("real.json")
@@ -159,8 +173,13 @@ def test_a_path_without_a_file_is_named_as_such_and_not_as_an_entry(ask: Any, pl
         ask("here.jsonl", place)
 
 
-def test_files_of_several_splits_are_told_when_an_entry_is_made_of_them(place: Workspace) -> None:
+def test_an_entry_for_a_folder_with_splits_says_that_it_is_its_train_split(place: Workspace) -> None:
     put(place, "data/parts/train.jsonl", QA)
     put(place, "data/parts/test.jsonl", QA)
-    _, why = recognised("data/parts", place)
-    assert "files of the splits test, train are read together; write split to choose one" in why
+    raw, why = recognised("data/parts", place)
+    assert raw["split"] == "train"
+    assert "only the split train is read, as no split is asked for; not read (test): test.jsonl" in why
+    add(place, "parts", raw)
+    assert [path.name for path in read_catalog(place)["parts"].files()] == ["train.jsonl"]
+    (place.data / "parts" / "test.jsonl").unlink()
+    assert "split" not in recognised("data/parts", place)[0]

@@ -43,6 +43,17 @@ def test_its_sentences_say_every_number():
     )
 
 
+def test_one_is_said_as_one():
+    counts = Counts(rows=1, kept=1, tokens=1)
+    assert counts.sentence("tiny", 64).startswith("tiny: 1 row, 1 kept (1 token, 0 of them targets)")
+
+
+def test_thinking_that_the_template_leaves_out_is_told_once_a_dataset():
+    said = Report(cutoff_len=64, datasets={"tiny": Counts(rows=9, kept=9, forgetful=2)}).sentences()
+    told = "warning: tiny: the template leaves the thinking of all answers but the last out of 2 rows"
+    assert [each.startswith(told) for each in said].count(True) == 1
+
+
 def test_refused_rows_are_listed_with_place_and_reason():
     said = a_report(100, 2).sentences()
     assert "refused 2 times: column 'q': prompt is empty" in said

@@ -108,7 +108,7 @@ def test_a_file_cut_inside_a_character_is_cut(tmp_path: Path) -> None:
         ("a.json", b"ARROW1\0\0", "an Arrow file; give it the ending .arrow"),
         ("a.arrow", b'{"a": 1}', "must start as an Arrow file or stream does"),
         ("a.doc", b"hello", "must end in one of .json, .jsonl"),
-        ("noending", b"hello", "it ends in nothing"),
+        ("noending", b"hello", "its name has no ending"),
     ],
 )
 def test_a_file_that_is_something_else_is_named(tmp_path: Path, name: str, content: bytes, said: str) -> None:

@@ -50,7 +50,7 @@ def test_cells_stay_the_text_they_are(tmp_path: Path) -> None:
 def test_a_ragged_row_names_its_line(tmp_path: Path) -> None:
     first, second, third, last = read(tmp_path / "a.csv", 'q,a\n"1\n1",2\n3\n4,5,6\n7,8\n')
     assert (first, last) == ({"q": "1\n1", "a": "2"}, {"q": "7", "a": "8"})
-    assert "line 4: the row has 1 fields where the header names 2 (q, a)" in second.why
+    assert "line 4: the row has 1 field where the header names 2 (q, a)" in second.why
     assert "line 5: the row has 3 fields" in third.why and third.row == 3
 
 

@@ -68,6 +68,21 @@ def learned(example: Example, tokenizer: LightTokenizer, by: Template, **view: A
 WHOLE = Example((U, ASKS, GIVES, A), tools=TOOLS)
 
 
+@pytest.mark.parametrize("view", [{"documents": True}, {"train_on_prompt": True}])
+def test_rows_say_where_the_template_drops_past_thinking_though_all_is_learned(
+    view: dict[str, Any], chat: LightTokenizer
+) -> None:
+    first, thinks = ({**A, "reasoning_content": thought} for thought in ("Hm.", "Oh."))
+    for messages, source, forgets in (
+        ((U, first, U, thinks), FORGETS, True),
+        ((U, first, U, thinks), ONE_MARK, False),
+        ((U, thinks), FORGETS, False),
+        ((U, A, U, thinks), FORGETS, False),
+    ):
+        item = rendered(Example(messages), chat, template(source), **view)
+        assert not isinstance(item, RowError) and [row.forgets for row in item] == [forgets], (messages, source)
+
+
 @pytest.mark.parametrize("source", [ONE_MARK, TWO_MARKS, NO_MARKS])
 def test_calls_and_answers_are_learned_and_results_are_not(source: str, chat: LightTokenizer) -> None:
     call = '[add {"a": 1, "b": 1}]<|im_end|>'
