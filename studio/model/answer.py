@@ -66,6 +66,10 @@ class Engine(Protocol):
         """Answers that are being written or wait for their turn."""
 
     @property
+    def most(self) -> int:
+        """As many answers as there may be at once, those included that wait."""
+
+    @property
     def alive(self) -> bool:
         """Whether new answers can begin."""
 

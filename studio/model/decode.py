@@ -145,10 +145,11 @@ class Slots:
         """Let a row go; the last one takes its number."""
         last = len(self._lengths) - 1
         length = self._lengths[last]
+        for part in (part for layer in self._layers for part in (layer.keys, layer.values)):
+            part[row] = part[last]
+            # Hidden columns go through the sums too: NaN would stay there for the next answer.
+            part[last] = 0
         if row != last:
-            for layer in self._layers:
-                layer.keys[row, :, :length] = layer.keys[last, :, :length]
-                layer.values[row, :, :length] = layer.values[last, :, :length]
             self._show(row, length)
             self._lengths[row] = length
         self._lengths.pop()

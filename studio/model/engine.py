@@ -20,7 +20,7 @@ from studio.errors import MemoryFullError, StudioError
 from studio.model.answer import Answer, BusyError, Conversation, EndedError, Reason
 from studio.model.decode import CHUNK, Apart, Prefill, Slots, together, why_apart
 from studio.model.detokenise import Writer
-from studio.model.sampling import Chooser, likeliest
+from studio.model.sampling import Chooser, likeliest, sure
 
 if TYPE_CHECKING:
     from studio.model.generate import Speaker
@@ -82,6 +82,11 @@ class BatchEngine:
         return sum(not row.answer.cancelled for row in (*self._asked, *self._floor.rows))
 
     @property
+    def most(self) -> int:
+        """As many answers as there may be at once, those included that wait."""
+        return self._rows + self._waiting
+
+    @property
     def alive(self) -> bool:
         """Whether new answers can begin."""
         return not (self._ended or self._stopping)
@@ -116,7 +121,7 @@ class BatchEngine:
     def _must_take_more(self) -> None:
         if not self.alive:
             raise EndedError("the model has been let go and answers nothing more. Start it again.")
-        if (count := self.active) >= self._rows + self._waiting:
+        if (count := self.active) >= self.most:
             raise BusyError(
                 f"{count} requests are being answered or wait already, which is as many as may. Ask again in a moment."
             )
@@ -217,7 +222,11 @@ class BatchEngine:
         rows = list(self._floor.writing)
         plain = likeliest(logits_BV) if any(row.chooser.plain for row in rows) else []
         for number, row in enumerate(rows):
-            self._take(row, plain[number] if row.chooser.plain else row.chooser.choose(logits_BV[number]))
+            try:
+                self._take(row, sure(plain[number]) if row.chooser.plain else row.chooser.choose(logits_BV[number]))
+            except (StudioError, RuntimeError) as error:
+                # Only this answer has no next token.
+                self._end(row, "cancelled", _told(error))
 
     def _take(self, row: _Row, id: int) -> None:
         """One more token of an answer, which may be its last."""
@@ -232,7 +241,7 @@ class BatchEngine:
         elif row.count >= row.most:
             self._end(row, "length")
 
-    def _end(self, row: _Row, reason: Reason) -> None:
+    def _end(self, row: _Row, reason: Reason, error: StudioError | None = None) -> None:
         floor = self._floor
         if row in floor.writing:
             number = floor.writing.index(row)
@@ -245,7 +254,7 @@ class BatchEngine:
         elif row in floor.reading:
             floor.reading.remove(row)
         row.answer.add(row.writer.finish(), row.count)
-        row.answer.end("stop" if row.writer.stopped else reason)
+        row.answer.end("stop" if row.writer.stopped else reason, error)
 
     def _fail(self, error: StudioError) -> None:
         """Nothing of the batch can go on; whoever waits for it is told."""

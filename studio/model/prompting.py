@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from studio.errors import ModelError
+from studio.errors import ModelError, RowError
 from studio.model.answer import Conversation, TooLongError
 from studio.model.templates import Template
 from studio.model.tokenizer import LightTokenizer
@@ -44,8 +44,10 @@ class Prompter:
     def encode(self, text: str, *, plain: bool) -> list[int]:
         """The ids of a prompt; a plain text gets the tokens that begin a document, a rendered one has them.
 
-        Raises TooLongError when it leaves no room for an answer.
+        Raises TooLongError when it leaves no room for an answer, RowError for text that is none.
         """
+        if not text.isascii():
+            _must_be_text(text)
         fast, limit = self.tokenizer.fast, self.context
         if limit and len(text) > 2 * GENEROUS * limit:
             begun = len(fast.encode(text[: GENEROUS * limit], add_special_tokens=plain).ids)
@@ -77,6 +79,17 @@ class Prompter:
         ids = list(fast.encode(self._end, add_special_tokens=False).ids) if self._end else []
         added = fast.get_added_tokens_decoder()
         return ids if ids and ids[0] in added and added[ids[0]].special else []
+
+
+def _must_be_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        near = text[max(error.start - 20, 0) : error.start]
+        raise RowError(
+            f"a prompt must be text; this one holds halves of characters (lone surrogates) after {near!r}. "
+            "Look there, also in tools and their calls."
+        ) from None
 
 
 def context_of(config: Mapping[str, Any]) -> int:

@@ -17,6 +17,8 @@ from studio.errors import ModelError
 # As many of the likeliest tokens nearly always hold the one that is drawn; sorting all would cost more
 # than the model's own step.
 LIKELY = 256
+# The id where there is none to choose.
+NOTHING = -1
 
 
 class Chooser:
@@ -44,7 +46,7 @@ class Chooser:
     def choose(self, logits_V: Tensor) -> int:
         """The id of the next token; `logits_V` is float32. Raises ModelError when they are no numbers."""
         logits_V = self._penalised(logits_V)
-        chosen = self._drawn(logits_V) if self.asked.do_sample else likeliest(logits_V[None])[0]
+        chosen = self._drawn(logits_V) if self.asked.do_sample else sure(likeliest(logits_V[None])[0])
         if self._seen_V is not None:
             self._seen_V[chosen] = True
         if self._counts_V is not None:
@@ -90,12 +92,17 @@ class Chooser:
 
 
 def likeliest(logits_BV: Tensor) -> list[int]:
-    """The id of the largest logit of each answer. Raises ModelError when they are no numbers."""
+    """The id of the largest logit of each answer, for `sure`; NOTHING where they are no numbers."""
     found = logits_BV.max(dim=-1)
-    if bool(found.values.isnan().any()):
-        raise _no_numbers()
-    chosen: list[int] = found.indices.tolist()
+    chosen: list[int] = found.indices.masked_fill(found.values.isnan(), NOTHING).tolist()
     return chosen
+
+
+def sure(id: int) -> int:
+    """The same id. Raises ModelError for NOTHING."""
+    if id == NOTHING:
+        raise _no_numbers()
+    return id
 
 
 def _no_numbers() -> ModelError:

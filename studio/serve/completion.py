@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import time
@@ -121,7 +122,8 @@ class _Bell:
 
     def ring(self) -> None:
         """There is something to take."""
-        if not self._loop.is_closed():
+        # The loop may close at any moment, and then nobody listens any more.
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._rung.set)
 
     async def wait(self) -> None:

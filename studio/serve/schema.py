@@ -1,37 +1,26 @@
 """A request as OpenAI's clients write it: every field that is read, its type and its range.
 
-Unknown fields are ignored, as OpenAI does. Fields that would change what the server may do, and those
-that ask for something it does not have, are refused by name.
+Unknown fields are ignored, as OpenAI does; `unsupported` holds those that are refused by name.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from studio.arguments.generation import GenerationArguments
+from studio.serve.unsupported import refused
 
 MESSAGES, TOOLS, STOPS, CHOICES = 2048, 128, 16, 16
 NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 # Nested deeper, a schema serves nobody and may exhaust the stack of whoever walks it.
 DEPTH = 64
-
-DANGEROUS = ("chat_template", "chat_template_kwargs", "trust_remote_code", "lora_request", "extra_body")
-# Field, the values under which it asks for nothing, and what to do instead.
-ABSENT: tuple[tuple[str, tuple[Any, ...], str], ...] = (
-    ("functions", (None, []), "use tools"),
-    ("function_call", (None,), "use tool_choice"),
-    ("logprobs", (None, False), "probabilities are not told; leave it out"),
-    ("top_logprobs", (None, 0), "probabilities are not told; leave it out"),
-    ("logit_bias", (None, {}), "single tokens cannot be made likelier; leave it out"),
-    ("audio", (None,), "only text is written; leave it out"),
-    ("web_search_options", (None,), "nothing is searched; leave it out"),
-)
+# Below this a temperature chooses the likeliest token but for rounding, and would carry numbers out of their range.
+COLD = 0.01
 
 
 def _no_bool(value: Any) -> Any:
@@ -180,19 +169,6 @@ class ResponseFormat(_Part):
         return value
 
 
-def _refused(body: Mapping[str, Any]) -> tuple[str, str] | None:
-    """A field that is refused by name, and why; None when there is none."""
-    for name in DANGEROUS:
-        if name in body:
-            return name, "can only be set where the server is started, not in a request."
-    for name, harmless, instead in ABSENT:
-        if name in body and body[name] not in harmless:
-            return name, f"is not supported: {instead}."
-    if "audio" in (body.get("modalities") or ()):
-        return "modalities", "is not supported: only text is written; leave it out."
-    return None
-
-
 class ChatRequest(_Part):
     """The body of POST /v1/chat/completions."""
 
@@ -208,7 +184,7 @@ class ChatRequest(_Part):
     top_k: Whole | None = Field(None, ge=0, le=10**7)
     presence_penalty: Number | None = Field(None, ge=-2, le=2)
     frequency_penalty: Number | None = Field(None, ge=-2, le=2)
-    repetition_penalty: Number | None = Field(None, gt=0, le=10)
+    repetition_penalty: Number | None = Field(None, ge=0.01, le=10)
     seed: Whole | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: list[str] = Field([], max_length=STOPS)
     tools: list[Tool] = Field([], max_length=TOOLS)
@@ -221,7 +197,7 @@ class ChatRequest(_Part):
     def _allowed(cls, body: Any) -> Any:
         if not isinstance(body, dict):
             return body
-        if found := _refused(body):
+        if found := refused(body):
             raise PydanticCustomError("refused_field", "{why}", {"param": found[0], "why": found[1]})
         # Clients write null for what they leave open.
         return {name: value for name, value in body.items() if value is not None}
@@ -271,11 +247,12 @@ class ChatRequest(_Part):
     def asked(self, defaults: GenerationArguments) -> GenerationArguments:
         """How tokens are chosen: what the request says, else what the server was started with.
 
-        A temperature of 0 takes the likeliest token. Any other, or a top_p, draws by chance.
+        A temperature below COLD takes the likeliest token. Any other, or a top_p or top_k alone, draws by chance.
         """
+        draws = self.temperature is not None and self.temperature >= COLD
         changes: dict[str, Any] = {
             "max_new_tokens": self.max_completion_tokens or self.max_tokens,
-            "temperature": self.temperature or None,
+            "temperature": self.temperature if draws else None,
             "top_p": self.top_p,
             "top_k": self.top_k,
             "presence_penalty": self.presence_penalty,
@@ -283,7 +260,7 @@ class ChatRequest(_Part):
             "repetition_penalty": self.repetition_penalty,
         }
         if self.temperature is not None:
-            changes["do_sample"] = self.temperature > 0
-        elif self.top_p is not None:
+            changes["do_sample"] = draws
+        elif self.top_p is not None or self.top_k:
             changes["do_sample"] = True
         return defaults.model_copy(update={name: value for name, value in changes.items() if value is not None})

@@ -152,7 +152,7 @@ def sft() -> list[Argument]:
 @pytest.mark.parametrize("word", ["warmup_ratio", "--warmup_ratio", "warmup-ratio"])
 def test_help_about_an_other_name_shows_ours(word: str) -> None:
     page = help_text("train", sft(), word)
-    assert page.startswith(
+    assert page.lstrip().startswith(
         "--warmup_ratio is another name for --warmup_steps: 0 asks for nothing, below 1 it is a share of all steps.\n"
     )
     assert "--warmup_steps [0]" in page
@@ -161,7 +161,7 @@ def test_help_about_an_other_name_shows_ours(word: str) -> None:
 
 def test_help_tells_how_its_values_are_read() -> None:
     page = help_text("train", sft(), "load_in_4bit")
-    assert page.startswith(
+    assert page.lstrip().startswith(
         "--load_in_4bit is another name for --quantization_bit: true is 4, false asks for nothing.\n"
     )
 

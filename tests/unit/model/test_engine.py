@@ -273,6 +273,34 @@ def test_a_model_that_computes_no_numbers_says_so(speaker: Speaker) -> None:
                 running.start("rome", asked).text()
 
 
+class Poisoned(Failing):
+    """A model that computes NaN, keys and values included, after it has written the id `poison`."""
+
+    poison = -1
+
+    def forward(self, *args: object, **more: object) -> object:
+        taken = more.pop("input_ids")
+        assert isinstance(taken, torch.Tensor)
+        embedded = self.inner.get_input_embeddings()(taken)
+        if taken.shape[1] == 1:
+            embedded[taken == self.poison] = float("nan")
+        return self.inner(*args, inputs_embeds=embedded, **more)
+
+
+def test_an_answer_without_numbers_fails_alone_and_leaves_nothing_behind(speaker: Speaker) -> None:
+    texts = [plainly(speaker, prompt, 60) for prompt in PROMPTS]
+    ids = [speaker.tokenizer.fast.encode(text, add_special_tokens=False).ids for text in texts]
+    written = {id for number in (0, 1, 3) for id in ids[number]}
+    model = Poisoned(speaker.model)
+    with BatchEngine(Speaker(model, speaker.tokenizer, None), rows=3) as running:
+        model.poison = next(id for id in ids[4] if id not in written)
+        *others, failing = (running.start(PROMPTS[number], greedy(60)) for number in (0, 1, 4))
+        with pytest.raises(ModelError, match="gives NaN for the next token"):
+            failing.text()
+        later = running.start(PROMPTS[3], greedy(60))
+        assert [answer.text() for answer in (*others, later)] == [texts[0], texts[1], texts[3]]
+
+
 def test_the_pieces_come_as_they_are_written(engine: BatchEngine) -> None:
     rung = threading.Event()
     answer = engine.start("paris", greedy(50))

@@ -68,6 +68,14 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"logit_bias": {"5": 1}}, "logit_bias", "is not supported"),
     ({"functions": [{}]}, "functions", "use tools"),
     ({"modalities": ["text", "audio"]}, "modalities", "only text is written"),
+    ({"modalities": 5}, "modalities", "only text is written"),
+    ({"min_p": 0.1}, "min_p", "tokens are chosen by temperature"),
+    ({"min_tokens": 5}, "min_tokens", "ends where the model ends it"),
+    ({"ignore_eos": True}, "ignore_eos", "ends where the model ends it"),
+    ({"guided_json": {}}, "guided_json", "the form of an answer cannot be promised"),
+    ({"structured_outputs": {"json": {}}}, "structured_outputs", "the form of an answer cannot be promised"),
+    ({"logits_processors": []}, "logits_processors", "can only be set where"),
+    ({"repetition_penalty": 1e-30}, "repetition_penalty", "greater than or equal to 0.01"),
     ({"chat_template": "{{ x }}"}, "chat_template", "can only be set where the server is started"),
     ({"chat_template_kwargs": {}}, "chat_template_kwargs", "can only be set where"),
     ({"trust_remote_code": True}, "trust_remote_code", "can only be set where"),
@@ -100,7 +108,15 @@ def test_a_body_that_is_no_object_is_refused_whole() -> None:
 
 
 def test_unknown_fields_and_nulls_ask_for_nothing() -> None:
-    asked = request(user="me", metadata={}, temperature=None, stop=None, tools=None, n=None, logprobs=False)
+    nothing = {
+        "logprobs": False,
+        "min_p": 0,
+        "min_tokens": 0,
+        "ignore_eos": False,
+        "modalities": ["text"],
+        "best_of": 1,
+    }
+    asked = request(user="me", metadata={}, temperature=None, stop=None, tools=None, n=None, **nothing)
     assert asked.asked(GenerationArguments()) == GenerationArguments()
     assert (asked.n, asked.stop, asked.offered) == (1, [], None)
 
@@ -109,7 +125,11 @@ def test_a_temperature_draws_and_zero_does_not() -> None:
     drawing, greedy = GenerationArguments(do_sample=True, temperature=0.3), GenerationArguments()
     assert request(temperature=0.7).asked(greedy) == GenerationArguments(do_sample=True, temperature=0.7)
     assert not request(temperature=0).asked(drawing).do_sample
+    assert request(temperature=1e-30).asked(drawing) == drawing.model_copy(update={"do_sample": False})
     assert request(top_p=0.5).asked(greedy).do_sample
+    assert request(top_k=5).asked(greedy) == GenerationArguments(do_sample=True, top_k=5)
+    assert not request(top_k=5, temperature=0).asked(greedy).do_sample
+    assert not request(top_k=0).asked(greedy).do_sample
     assert request().asked(drawing) == drawing
 
 
