@@ -11,7 +11,7 @@ doctor/                  what this machine has, and whether it works
 serve/                   using a model
     opening              arguments → an engine that answers
     server  guard        the OpenAI-compatible API, and who may speak to it
-    schema  unsupported  refusal   a request as OpenAI's clients write it, and what they are told when it cannot be served
+    schema  unsupported  refusal   a request as OpenAI's clients write it, and what they are told in place of answers
     completion  reading   answers → bodies and events; text → thinking, words, calls of tools
     terminal  transcript  showing   a conversation in the terminal
     vllm                 another engine behind the same calls

@@ -148,7 +148,7 @@ def find_weights(recipe: Recipe, place: Workspace) -> tuple[Path, tuple[Path, ..
             f"{arguments.model_name_or_path!r} is an adapter, not a model. Write --model_name_or_path {base} "
             f"--adapter_name_or_path {arguments.model_name_or_path}."
         )
-    adapters = tuple(find_adapters(arguments.adapter_name_or_path, place))
+    adapters = tuple(find_adapters(arguments.adapter_name_or_path, place, cache_dir=arguments.cache_dir))
     for adapter in adapters:
         open_adapter(adapter)
     for each in (folder, *adapters):

@@ -75,7 +75,7 @@ class Pickles:
 
 
 class MetaPickles:
-    """The same of a folder in Meta's form: slices put together, under transformers' names."""
+    """The same of a folder in Meta's form: slices put together, under transformers' names. All files are open."""
 
     def __init__(self, folder: Path, files: Iterable[str]) -> None:
         self.params = meta.Params(folder)

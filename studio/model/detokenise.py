@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 BROKEN = "\ufffd"
 # A character has up to four bytes; some decoders write a sign for each of those that came.
 UNFINISHED = 3
+# Tokens that are decoded anew with each further one while no character is whole, and how many of them are kept
+# then: more than the parts of UNFINISHED characters.
+LONG, KEPT = 64, 16
 
 
 class Writer:
@@ -23,8 +26,11 @@ class Writer:
 
     def __init__(self, fast: Tokenizer, stop: Sequence[str] = (), *, keep_special: bool = False) -> None:
         self.stopped = False
-        self._fast, self._keep_special = fast, keep_special
+        self._fast = fast
         self._stop = tuple(text for text in stop if text)
+        added = {} if keep_special else fast.get_added_tokens_decoder()
+        # Left out here and not by the decoder: at the beginning of what it gets it may take a blank away.
+        self._skipped = frozenset(id for id, token in added.items() if token.special)
         self._ids: list[int] = []
         # The ids before `_whole` end with a whole character. Decoding starts at the place before that, since
         # decoders treat the beginning of a text in their own way; `_told` characters of it are told.
@@ -33,6 +39,8 @@ class Writer:
 
     def push(self, id: int) -> str:
         """What may be shown after one more token; often nothing."""
+        if id in self._skipped:
+            return ""
         self._ids.append(id)
         return self._let_go(self._decoded(last=False), last=False)
 
@@ -50,10 +58,15 @@ class Writer:
         if not broken:
             self._from, self._whole = self._whole, len(self._ids)
             self._told = len(self._text(self._ids[self._from :]))
+        elif len(self._ids) - self._from > LONG:
+            # A model that only writes broken bytes must not be slower with each.
+            self._from = self._whole = len(self._ids) - KEPT
+            text = self._text(self._ids[self._from :])
+            self._told = len(text) - min(len(text) - len(text.rstrip(BROKEN)), UNFINISHED)
         return new
 
     def _text(self, ids: Sequence[int]) -> str:
-        return str(self._fast.decode(list(ids), skip_special_tokens=not self._keep_special)) if ids else ""
+        return str(self._fast.decode(list(ids), skip_special_tokens=False)) if ids else ""
 
     def _let_go(self, new: str, *, last: bool) -> str:
         if self.stopped:

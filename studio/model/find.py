@@ -51,19 +51,19 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
 
 
-def find_adapters(names: Iterable[str], place: Workspace) -> list[Path]:
+def find_adapters(names: Iterable[str], place: Workspace, *, cache_dir: str = "") -> list[Path]:
     """Folders of adapters in the order they apply, each after those its run merged into the base first.
 
     Raises ModelError when one of them is not there.
     """
-    return _with_earlier(names, place, frozenset())
+    return _with_earlier(names, place, cache_dir, frozenset())
 
 
-def _with_earlier(names: Iterable[str], place: Workspace, seen: frozenset[Path]) -> list[Path]:
+def _with_earlier(names: Iterable[str], place: Workspace, cache_dir: str, seen: frozenset[Path]) -> list[Path]:
     found: list[Path] = []
     for name in names:
-        folder = find_model(name, place)
-        before = [] if folder in seen else _with_earlier(started_from(folder), place, seen | {folder})[:-1]
+        folder = find_model(name, place, cache_dir=cache_dir)
+        before = [] if folder in seen else _with_earlier(started_from(folder), place, cache_dir, seen | {folder})[:-1]
         found += [path for path in (*before, folder) if path not in found]
     return found
 

@@ -30,6 +30,8 @@ LOCAL_DATA = (
     'Data on this machine needs no hub: put its files under data/ and name them in dataset_info.json with "file_name".'
 )
 """The way out that a complaint about a dataset on a hub ends with."""
+# Names of files in a sentence.
+SHOWN = 8
 # What hubs and libraries write about the data, and which holds no rows.
 ABOUT = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "README*", "LICENSE*")
 
@@ -70,7 +72,8 @@ def fetch_dataset(repo: str, *, where: Where, revision: str, patterns: Sequence[
 def list_dataset(repo: str, *, where: Where, revision: str, cache: Path | None) -> list[str]:
     """The paths of the data files of a dataset, in order, so that a part can be chosen before it is fetched.
 
-    They come from the hub, or from its cache when the hub does not answer. Raises DatasetError.
+    They come from the hub, or from its cache when the hub does not answer; where that knows only the files that
+    were fetched, it is told. Raises DatasetError.
     """
     wanted, client, reason = _data_wanted(repo, revision, (), cache), _client(where), _not_asked(where)
     refused: Refused | None = None
@@ -81,10 +84,21 @@ def list_dataset(repo: str, *, where: Where, revision: str, cache: Path | None) 
         reason = f"{client.endpoint()}: {why}"
     except Refused as why:
         refused = why
-    names: list[str] = sorted(wanted.select(client.cached_names(wanted)))
+    known, whole = client.cached_names(wanted)
+    names: list[str] = sorted(wanted.select(known))
     if not names:
         raise _no_data(repo, refused or Unreachable(f"{reason}, and it is not in the cache"))
+    if not whole:
+        tell(
+            f"note: of the files of {repo} only those that were fetched earlier are known ({_counted(names)}), because "
+            f"the hub gives no list: {reason or refused}. If it has others, they are not read"
+        )
     return names
+
+
+def _counted(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _data_wanted(repo: str, revision: str, patterns: Sequence[str], cache: Path | None) -> Wanted:

@@ -96,10 +96,22 @@ def cached(wanted: Wanted) -> Path | None:
         return None
 
 
-def cached_names(wanted: Wanted) -> list[str]:
-    """The files of the repository that were fetched earlier, by path."""
-    earlier = cached(wanted)
-    return [str(file.relative_to(earlier)) for file in earlier.rglob("*") if file.is_file()] if earlier else []
+def cached_names(wanted: Wanted) -> tuple[list[str], bool]:
+    """The files of the repository as it was when something of it was fetched, and whether these are all of them.
+
+    An older client kept no list, and then they are those that were fetched.
+    """
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError, HFValidationError
+
+    try:
+        tree = get_cached_repo_tree(
+            wanted.repo, repo_type=wanted.kind, revision=wanted.revision, cache_dir=wanted.cache
+        )
+        return [file.path for file in tree], True
+    except (OSError, HFValidationError, CachedRepoTreeNotFoundError):
+        earlier = cached(wanted)
+    return [str(file.relative_to(earlier)) for file in earlier.rglob("*") if file.is_file()] if earlier else [], False
 
 
 def _snapshot(wanted: Wanted, snapshot_download: Any, *, local_files_only: bool) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from studio.model.asking import (
     within,
 )
 from studio.model.snapshots import File, Store
+from studio.workspace import write_json
 
 if TYPE_CHECKING:
     import httpx2
@@ -43,7 +45,7 @@ def listed(wanted: Wanted) -> dict[str, File]:
     """The files of the repository by path. Raises Unreachable or Refused."""
     if wanted.repo.count("/") != 1:
         raise Refused(f"{wanted.repo!r} is no name of a repository on ModelScope. Write owner/name.")
-    return within(ANSWER_S, lambda: {file.path: file for file in _listed(wanted)})
+    return {file.path: file for file in _listed(wanted)}
 
 
 def download(wanted: Wanted, files: Mapping[str, File]) -> Path:
@@ -60,7 +62,9 @@ def download(wanted: Wanted, files: Mapping[str, File]) -> Path:
             with _stream(session, wanted, file, have) as answer:
                 yield answer.status_code == 206, answer.iter_raw()
 
-        return store.fetch(chosen, _ref(wanted), opened, wanted.repo)
+        folder = store.fetch(chosen, _ref(wanted), opened, wanted.repo)
+    write_json(_list(wanted), sorted(files))
+    return folder
 
 
 def cached(wanted: Wanted) -> Path | None:
@@ -68,11 +72,17 @@ def cached(wanted: Wanted) -> Path | None:
     return _store(wanted).find(_ref(wanted))
 
 
-def cached_names(wanted: Wanted) -> list[str]:
-    """The files of the repository that were fetched earlier, for whatever wish, by path."""
+def cached_names(wanted: Wanted) -> tuple[list[str], bool]:
+    """The files of the repository as it was when something of it was fetched, and whether these are all of them.
+
+    Without a list of that time they are those that were fetched, for whatever wish.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        return [str(name) for name in json.loads(_list(wanted).read_text(encoding="utf-8"))], True
     store, branch = _store(wanted), quote(_revision(wanted), safe="")
     found = (store.find(ref.name) for ref in (store.home / "refs").glob(f"{glob.escape(branch)}-*"))
-    return sorted({str(file.relative_to(top)) for top in found if top for file in top.rglob("*") if file.is_file()})
+    names = {str(file.relative_to(top)) for top in found if top for file in top.rglob("*") if file.is_file()}
+    return sorted(names), False
 
 
 def _address() -> str:
@@ -88,6 +98,10 @@ def _revision(wanted: Wanted) -> str:
 def _ref(wanted: Wanted) -> str:
     choice = hashlib.sha256(repr((wanted.allow, wanted.ignore)).encode()).hexdigest()[:16]
     return f"{quote(_revision(wanted), safe='')}-{choice}"
+
+
+def _list(wanted: Wanted) -> Path:
+    return _store(wanted).home / "lists" / f"{quote(_revision(wanted), safe='')}.json"
 
 
 def _store(wanted: Wanted) -> Store:
@@ -150,7 +164,8 @@ def _entries(session: httpx2.Client, url: str, asked: dict[str, str], wanted: Wa
     import httpx2
 
     try:
-        answer = session.get(url, params=asked)
+        # Each page has its own time: a long listing is no hub that hangs.
+        answer = within(ANSWER_S, lambda: session.get(url, params=asked))
         if answer.is_error:
             raise _answered(answer.status_code, wanted)
         data = answer.json()["Data"]
@@ -166,6 +181,7 @@ def _files(entries: list[Any]) -> Iterator[File]:
         try:
             path, size, kind = str(entry["Path"]), int(entry.get("Size") or 0), entry.get("Type", "blob")
             digest = str(entry.get("Sha256") or "").lower()
+            commit = str(entry.get("Revision") or entry.get("CommitId") or "")
         except (KeyError, TypeError, ValueError, AttributeError):
             raise Unreachable("what answers there does not list files as ModelScope does") from None
         if kind == "tree":
@@ -173,7 +189,7 @@ def _files(entries: list[Any]) -> Iterator[File]:
         refuse_outside(path)
         if digest and (len(digest) != 64 or set(digest) - set("0123456789abcdef")):
             raise Refused(f"it gives {path!r} the checksum {digest[:80]!r}, which is none. Do not use it.")
-        yield File(path, size, digest)
+        yield File(path, size, digest, commit)
 
 
 def _answered(code: int, wanted: Wanted) -> Refused | Unreachable:

@@ -1,9 +1,10 @@
 """Pickled weights (.bin, Meta's .pth) → safetensors, once, in a process of its own.
 
 Opening a pickle can run code. Here it is opened only with `weights_only`, which builds tensors and
-nothing else, and only in a child process that gets no secrets in its environment. One file of
-weights is open at a time, mapped and not read, so that memory holds one tensor. What cannot be
-opened this way is refused; there is no second way.
+nothing else, and only in a child process that gets no secrets in its environment. Files are mapped
+and not read, so that memory holds one tensor, and one of them is open at a time; of Meta's form all
+are, since each holds a slice of every matrix. The older form of pickles cannot be mapped and is read
+whole. What cannot be opened this way is refused; there is no second way.
 """
 
 from __future__ import annotations

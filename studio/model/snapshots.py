@@ -29,16 +29,18 @@ AT_ONCE = 4
 
 @dataclass(frozen=True)
 class File:
-    """One file of a repository; `sha256` is '' where the hub names none."""
+    """One file of a repository; `sha256` is '' where the hub names none, and then `commit` tells its versions apart."""
 
     path: str
     size: int
     sha256: str
+    commit: str = ""
 
     @property
     def blob(self) -> str:
         """The name its content is kept under."""
-        return self.sha256 or "unchecked-" + hashlib.sha256(f"{self.path}\n{self.size}".encode()).hexdigest()
+        facts = f"{self.path}\n{self.size}\n{self.commit}"
+        return self.sha256 or "unchecked-" + hashlib.sha256(facts.encode()).hexdigest()
 
 
 # (file, bytes that are there) → whether the answer goes on there, and its bytes. Raises Unreachable or Refused.

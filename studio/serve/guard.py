@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,7 +26,10 @@ NO_KEYS = ("", "empty", "none", "null", "token-abc123", "sk-no-key-required")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Anybody may ask whether the server is there.
 OPEN_PATHS = ("/health",)
-MOST_BYTES = 32 * 2**20
+# A context of a million tokens is some 5 MB of text. Bodies are held whole, and many may come at once.
+MOST_BYTES = 8 * 2**20
+# An address of IPv6 in brackets, or a name; then a port.
+HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^\[\]:]*))(?::[0-9]*)?")
 # Time in which a body must have come.
 BODY_S = 30
 
@@ -85,18 +89,18 @@ class Guard:
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body, None when the client has left. Raises Refusal when it is too long or too slow."""
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        size = int(length) if length.isdigit() and len(length) < 20 else 0
-        parts: list[bytes] = []
+        said = int(length) if length.isdigit() and len(length) < 20 else 0
+        size, parts = 0, list[bytes]()
         try:
             async with asyncio.timeout(self._body_s):
-                while size <= self._most_bytes:
+                while max(said, size) <= self._most_bytes:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         return None
                     parts.append(message.get("body", b""))
-                    if not message.get("more_body", False):
+                    size += len(parts[-1])
+                    if size <= self._most_bytes and not message.get("more_body", False):
                         return b"".join(parts)
-                    size = sum(map(len, parts))
         except TimeoutError:
             raise Refusal(408, f"the body did not come within {self._body_s:g} s.", code="too_slow") from None
         raise Refusal(413, f"a request may have at most {self._most_bytes:,} bytes.", code="body_too_large")
@@ -145,9 +149,9 @@ def _digest(key: str) -> bytes:
 
 
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+    """The name in a Host; '' for one that is none, as where something else than a port follows."""
+    found = HOST.fullmatch(host)
+    return (found[1] or found[2]) if found else ""
 
 
 def _is_address(name: str) -> bool:

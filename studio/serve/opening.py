@@ -97,7 +97,7 @@ def open_engine(
     if asked.infer_backend == "vllm":
         from studio.serve.vllm import VllmEngine
 
-        return VllmEngine(parts.base, parts.adapter, prompter, asked, waiting=waiting)
+        return VllmEngine(parts.base, parts.adapter, prompter, asked, waiting=waiting, trust=model.trust_remote_code)
     from studio.model.engine import BatchEngine
     from studio.model.generate import open_speaker
 

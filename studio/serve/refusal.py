@@ -21,7 +21,9 @@ class Refusal(Exception):
         self, status: int, message: str, *, param: str | None = None, code: str | None = None, retry: bool = False
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.param, self.code = status, message, param, code
+        self.status, self.param, self.code = status, param, code
+        # What is quoted may hold halves of characters, which no body can.
+        self.message = message.encode(errors="backslashreplace").decode()
         self.headers = {"Retry-After": str(RETRY_S)} if retry else {}
         if status == 401:
             self.headers["WWW-Authenticate"] = "Bearer"

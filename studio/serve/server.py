@@ -58,6 +58,9 @@ class Service:
         if tools and not self.shows_tools:
             sentence = "the model's chat template has no place for tools. Leave tools out, or serve another model."
             raise Refusal(400, sentence, param="tools", code="unsupported_parameter")
+        if body.n > self.engine.most:
+            sentence = f"must be at most {self.engine.most} here, as many answers as this server computes or lets wait."
+            raise Refusal(400, f"n: {sentence}", param="n", code="invalid_value")
         started: list[Answer] = []
         try:
             for number in range(body.n):
@@ -182,7 +185,10 @@ async def _until_left(receive: Callable[[], Awaitable[Any]], scope: anyio.Cancel
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that holds the address and does not listen yet. Raises UsageError, or WorkspaceError when taken."""
+    """A socket that listens at the address; who comes waits until the server runs.
+
+    Raises UsageError, or WorkspaceError when another program has the port.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
@@ -206,11 +212,11 @@ def bind(host: str, port: int) -> socket.socket:
 
 def run(app: ASGIApp, taken: socket.socket, engine: Engine, ready: Callable[[], None]) -> None:
     """Serve until the process is told to end by SIGINT or SIGTERM."""
-    # uvicorn raises the signal again when it is done; it has served its purpose by then.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
     config = uvicorn.Config(
         app,
+        # Whatever else is installed: one parser of requests, and nothing that is no request.
+        http="h11",
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -219,10 +225,13 @@ def run(app: ASGIApp, taken: socket.socket, engine: Engine, ready: Callable[[], 
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=END_S,
     )
-    _Server(config, engine, ready).run(sockets=[taken])
+    server = Server(config, engine, ready)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.told_to_end)
+    server.run(sockets=[taken])
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn, which says when it is ready and lets the engine end before it waits for its clients."""
 
     def __init__(self, config: uvicorn.Config, engine: Engine, ready: Callable[[], None]) -> None:
@@ -232,7 +241,12 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and say so."""
         await super().startup(sockets=sockets)
-        self._ready()
+        if not self.should_exit:
+            self._ready()
+
+    def told_to_end(self, *_: object) -> None:
+        """A signal before uvicorn waits for signals itself, or the same one after it has served its purpose."""
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to end: clients whose answers are not done are told."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from studio.workspace import Workspace, write_text
 
 # Setting one of these means nothing without chance, so it is switched on.
 BY_CHANCE = ("temperature", "top_p", "top_k")
+SEED = re.compile(r"-?[0-9]{1,18}")
 
 
 class Transcript:
@@ -98,7 +100,8 @@ class Transcript:
     def save(self, name: str) -> str:
         """Write the conversation as a row of a dataset with formatting openai; where it lies.
 
-        Raises StudioError when there is nothing to write, or the file is there and takes no further line.
+        Raises StudioError when there is nothing to write, the file is there and takes no further line, or cannot
+        be read or written.
         """
         if not self._said:
             raise StudioError("nothing has been said yet, so there is nothing to save.")
@@ -107,14 +110,21 @@ class Transcript:
         path = self._place.path(name)
         row: dict[str, Any] = {"messages": [_openai(message) for message in self.messages]}
         row |= {"tools": self.tools} if self.tools else {}
-        if path.suffix == ".jsonl":
-            before = path.read_text(encoding="utf-8") if path.exists() else ""
-            before += "\n" if before and not before.endswith("\n") else ""
-            write_text(path, before + json.dumps(row, ensure_ascii=False) + "\n")
-        elif path.exists():
+        if path.suffix != ".jsonl" and path.exists():
             raise StudioError(f"{name} is there already. Name another file, or one ending .jsonl to add a line.")
-        else:
-            write_text(path, json.dumps([row], ensure_ascii=False, indent=2) + "\n")
+        try:
+            if path.suffix == ".jsonl":
+                before = path.read_text(encoding="utf-8") if path.exists() else ""
+                before += "\n" if before and not before.endswith("\n") else ""
+                write_text(path, before + json.dumps(row, ensure_ascii=False) + "\n")
+            else:
+                write_text(path, json.dumps([row], ensure_ascii=False, indent=2) + "\n")
+        except OSError as error:
+            raise StudioError(f"{name}: cannot be written: {error.strerror}. Name another file.") from None
+        except UnicodeDecodeError:
+            raise StudioError(f"{name} is not in UTF-8, so no line is added to it. Name another file.") from None
+        except UnicodeEncodeError:
+            raise StudioError("the conversation holds halves of characters, which no file can. /clear it.") from None
         return self._place.shown(path)
 
 
@@ -165,8 +175,8 @@ class Settings:
             raise StudioError(f"/set takes names and values in turn; {words[-1]!r} has no value.")
         asked: dict[str, Any] = dict(zip(words[::2], words[1::2], strict=True))
         seed = asked.pop("seed", None)
-        if seed is not None and not seed.lstrip("-").isdigit():
-            raise StudioError(f"seed {seed}: must be a whole number.")
+        if seed is not None and not SEED.fullmatch(seed):
+            raise StudioError(f"seed {seed}: must be a whole number, of at most 18 digits.")
         if any(name in asked for name in BY_CHANCE):
             asked.setdefault("do_sample", "true")
         filled = fill({"generation": GenerationArguments}, {**dict(self.generation), **asked})

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,33 @@ from studio.errors import StudioError, UsageError
 from studio.model.answer import Answer, BusyError, Conversation, EndedError
 from studio.model.prompting import Prompter
 
+# Settings of vLLM's engine that are the studio's: what is loaded, and that loading runs nobody's code.
+OURS = {
+    "model": "--model_name_or_path",
+    "tokenizer": "--tokenizer_name_or_path",
+    "trust_remote_code": "--trust_remote_code",
+    "load_format": "safetensors, which can run nothing",
+}
+
 
 class VllmEngine:
     """Answers from vLLM, which runs in an event loop of its own."""
 
     def __init__(
-        self, base: Path, adapter: Path | None, prompter: Prompter, asked: EngineArguments, *, waiting: int
+        self,
+        base: Path,
+        adapter: Path | None,
+        prompter: Prompter,
+        asked: EngineArguments,
+        *,
+        waiting: int,
+        trust: bool = False,
     ) -> None:
         check_installed()
+        if taken := next((name for name in OURS if name in asked.vllm_config), ""):
+            raise UsageError(f"--vllm_config may not set {taken}: that is {OURS[taken]}. Take it out.")
+        # What this machine does is nobody else's business, unless its owner says so.
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         from vllm import AsyncEngineArgs
         from vllm.lora.request import LoRARequest
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -39,7 +60,8 @@ class VllmEngine:
             "max_num_seqs": asked.max_concurrent,
             "enable_lora": adapter is not None,
             "max_lora_rank": asked.vllm_max_lora_rank,
-            "trust_remote_code": False,
+            "load_format": "safetensors",
+            "trust_remote_code": trust,
             **asked.vllm_config,
         }
         self._loop = asyncio.new_event_loop()
@@ -57,7 +79,12 @@ class VllmEngine:
     @property
     def active(self) -> int:
         """Answers that are being written or wait for their turn."""
-        return len(self._running)
+        return sum(not answer.reason for answer in list(self._running))
+
+    @property
+    def most(self) -> int:
+        """As many answers as there may be at once, those included that wait."""
+        return self._most
 
     @property
     def alive(self) -> bool:
@@ -81,12 +108,23 @@ class VllmEngine:
         if self.active >= self._most:
             raise BusyError(f"{self.active} requests are being answered or wait already. Ask again in a moment.")
         answer = Answer(len(ids), text)
-        self._running.add(answer)
         params = self._params(asked, [*self._prompter.stop_texts, *stop], seed, keep_special=bool(tools))
+        self._running.add(answer)
         future = asyncio.run_coroutine_threadsafe(self._write(answer, ids, params), self._loop)
         # Its cancelling ends the generator, and with it the request inside vLLM.
         answer.begin(future.cancel)
+        future.add_done_callback(lambda done: self._over(answer, done))
         return answer
+
+    def _over(self, answer: Answer, done: Future[None]) -> None:
+        """Every answer has an end, also one that was cancelled before its first step."""
+        self._running.discard(answer)
+        if done.cancelled():
+            answer.end("cancelled")
+            return
+        error = done.exception()
+        why = " ".join(str(error).split())[:200] if error else "it gave no more and did not say why"
+        answer.end("cancelled", StudioError(f"vLLM failed while answering: {why or type(error).__name__}"))
 
     def stop(self) -> None:
         """Cancel everything and end; a second call does nothing."""
@@ -114,20 +152,12 @@ class VllmEngine:
 
         prompt = TokensPrompt(prompt_token_ids=ids)
         written = 0
-        try:
-            outputs = self._engine.generate(prompt, params, str(id(answer)), lora_request=self._adapter)
-            async for output in outputs:
-                part = output.outputs[0]
-                written += len(part.token_ids)
-                answer.add(part.text, written)
-                if part.finish_reason:
-                    answer.end("length" if part.finish_reason == "length" else "stop")
-        except asyncio.CancelledError:
-            answer.end("cancelled")
-        except (RuntimeError, ValueError) as error:
-            answer.end("cancelled", StudioError(f"vLLM failed while answering: {error}"))
-        finally:
-            self._running.discard(answer)
+        async for output in self._engine.generate(prompt, params, str(id(answer)), lora_request=self._adapter):
+            part = output.outputs[0]
+            written += len(part.token_ids)
+            answer.add(part.text, written)
+            if part.finish_reason:
+                answer.end("length" if part.finish_reason == "length" else "stop")
 
     def _params(self, asked: GenerationArguments, stop: list[str], seed: int | None, *, keep_special: bool) -> Any:
         from vllm import SamplingParams

@@ -57,6 +57,8 @@ def run(words: list[str], workspace: str) -> int:
 
 def _list(words: list[str], place: Workspace) -> int:
     recipe, _ = _read(words, {})
+    from studio.data.inspect import visible
+
     catalog = read_catalog(place, recipe.data.dataset_dir)
     for name in catalog.names:
         try:
@@ -64,7 +66,7 @@ def _list(words: list[str], place: Workspace) -> int:
             state = f"{entry.formatting}, {_where(entry, place)}"
         except DatasetError as error:
             state = f"cannot be used: {error}"
-        print(f"{name}: {state}")
+        print(visible(f"{name}: {state}"))
     if not catalog.names:
         looked = f"{place.dataset_info} and {place.path(recipe.data.dataset_dir) / place.dataset_info.name}"
         sys.stderr.write(

@@ -93,14 +93,22 @@ def find_parts(asked: ModelArguments, place: Workspace) -> tuple[Path, list[Path
 
 
 def _find_parts(asked: ModelArguments, place: Workspace) -> tuple[Path, list[Path]]:
-    named = find_model(asked.model_name_or_path, place, revision=asked.model_revision, cache_dir=asked.cache_dir)
+    cache = asked.cache_dir
+    named = find_model(asked.model_name_or_path, place, revision=asked.model_revision, cache_dir=cache)
     adapters = list(asked.adapter_name_or_path)
     if (named / "adapter_config.json").is_file():
-        base = open_adapter(named).config.get("base_model_name_or_path")
+        config = open_adapter(named).config
+        base = config.get("base_model_name_or_path")
         if not base:
             raise ModelError(f"the adapter {named} does not say its base. Name it with --model_name_or_path.")
-        return find_model(str(base), place), find_adapters([asked.model_name_or_path, *adapters], place)
-    return named, find_adapters(adapters, place)
+        local = place.path(asked.model_name_or_path).is_dir()
+        # A folder here has no revisions, so the one that is asked for is its base's.
+        revision = asked.model_revision if local and asked.model_revision != "main" else config.get("revision")
+        found = find_model(str(base), place, revision=str(revision or "main"), cache_dir=cache)
+        if local:
+            return found, find_adapters([asked.model_name_or_path, *adapters], place, cache_dir=cache)
+        return found, [named, *find_adapters(adapters, place, cache_dir=cache)]
+    return named, find_adapters(adapters, place, cache_dir=cache)
 
 
 def _template(asked: TemplateArguments, trained: Path, place: Workspace) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -95,6 +96,8 @@ class Terminal:
         self.seen = ""
         self.pid, self._handle = pty.fork()
         if self.pid == 0:
+            # A shell starts what runs in the background deaf to Ctrl-C, and children inherit that.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execve(command[0], command, environment())
 
     def until(self, text: str, count: int = 1) -> None:

@@ -45,7 +45,7 @@ def test_a_pretraining_command_runs_as_it_stands(pretrained: Any) -> None:
 
 def test_it_reads_every_text_of_its_files(pretrained: Any) -> None:
     done, _ = pretrained
-    assert "packing: 50 rows in 1 sequences" in done.err
+    assert "packing: 50 rows in 1 sequence" in done.err
 
 
 def test_it_tells_what_other_names_are_read_as(pretrained: Any) -> None:

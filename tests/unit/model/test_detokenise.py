@@ -79,6 +79,33 @@ def test_a_model_that_only_writes_broken_bytes_is_not_waited_for(byte_level: Tok
     assert sum(map(bool, told)) > 30
 
 
+def test_broken_bytes_without_end_cost_no_more_each_and_what_is_whole_after_them_comes(byte_level: Tokenizer) -> None:
+    sizes: list[int] = []
+
+    class Counting:
+        """The tokenizer, which keeps how much it was given to decode."""
+
+        get_added_tokens_decoder = byte_level.get_added_tokens_decoder
+
+        def decode(self, ids: list[int], *, skip_special_tokens: bool) -> str:
+            sizes.append(len(ids))
+            return str(byte_level.decode(ids, skip_special_tokens=skip_special_tokens))
+
+    count = 400
+    ids = [*[byte_level.token_to_id("ä")] * count, *byte_level.encode("京 ab").ids]
+    told = "".join(pieces(Counting(), ids))  # type: ignore[arg-type]
+    assert told == "\ufffd" * count + "京 ab"
+    assert max(sizes) < 100
+
+
+@pytest.mark.parametrize("decoder", [decoders.Metaspace(), None], ids=["metaspace", "sentencepiece"])
+def test_a_special_token_in_the_middle_takes_no_blank_away(decoder: decoders.Decoder | None) -> None:
+    fast = sentencepiece()
+    fast.decoder = decoder or fast.decoder
+    ids = [fast.token_to_id(piece) for piece in ["▁the", "<s>", "▁a", "</s>", "<s>", "b", "▁", "<s>", "▁the"]]
+    assert "".join(pieces(fast, ids)) == fast.decode(ids) == "the ab  the"
+
+
 def test_special_tokens_are_shown_only_when_asked_for(byte_level: Tokenizer) -> None:
     ids = byte_level.encode("a<|im_start|>b").ids
     assert "".join(pieces(byte_level, ids)) == "ab"

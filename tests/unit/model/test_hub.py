@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -24,14 +25,18 @@ WORKER = """
 import contextlib, io, json, os, sys
 from pathlib import Path
 from studio.errors import StudioError
-from studio.model.hub import fetch_dataset, fetch_model
+from studio.model.hub import fetch_dataset, fetch_model, list_dataset
 for line in sys.stdin:
     asked = json.loads(line)
     plain, notes, told = dict(os.environ), io.StringIO(), {}
     os.environ.update(asked["environment"])
     try:
         with contextlib.redirect_stderr(notes):
-            if asked["where"]:
+            if asked.get("list"):
+                told["names"] = list_dataset(asked["name"], where=asked["where"], revision=asked["revision"],
+                                             cache=Path(asked["cache"]))
+                path = Path(asked["cache"]) / "nothing"
+            elif asked["where"]:
                 path = fetch_dataset(asked["name"], where=asked["where"], revision=asked["revision"],
                                      patterns=asked["patterns"], cache=Path(asked["cache"]))
             else:
@@ -78,11 +83,16 @@ def hub() -> Iterator[FakeHub]:
 
 
 @pytest.fixture(scope="module")
-def ask(hub: FakeHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., dict[str, Any]]]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the caches lie."""
+    return tmp_path_factory.mktemp("hub")
+
+
+@pytest.fixture(scope="module")
+def ask(hub: FakeHub, home: Path) -> Iterator[Callable[..., dict[str, Any]]]:
     """`ask("org/tiny", where="", ...)`: what the worker gets, or is told."""
     dropped = ("HF_", "TRANSFORMERS_", "MODELSCOPE_", "USE_")
     plain = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    home = tmp_path_factory.mktemp("hub")
     named = {"HF_ENDPOINT": hub.address, "MODELSCOPE_ENDPOINT": hub.address, "HF_HOME": str(home / "home")}
     with subprocess.Popen(
         [sys.executable, "-c", WORKER],
@@ -232,6 +242,33 @@ def test_a_dataset_gives_the_files_that_are_asked_for(ask: Ask, where: str) -> N
     more = ask("org/rows", where=where, patterns=["data/*"], cache="alone", environment=offline)
     assert "not in the cache" in more["error"]
     assert "file_name" in more["error"]
+
+
+@pytest.mark.parametrize("where", ["hf", "ms"])
+def test_without_the_hub_a_list_is_that_of_the_time_when_something_was_fetched(ask: Ask, where: str) -> None:
+    offline, cache = {"HF_HUB_OFFLINE": "1"}, f"listed-{where}"
+    whole = ["data/test.csv", "train.jsonl"]
+    assert ask("org/rows", where=where, list=True, cache=cache)["names"] == whole
+    assert "not in the cache" in ask("org/rows", where=where, list=True, cache=cache, environment=offline)["error"]
+    ask("org/rows", where=where, patterns=["train.jsonl"], cache=cache)
+    told = ask("org/rows", where=where, list=True, cache=cache, environment=offline)
+    assert (told["names"], told["notes"]) == (whole, "")
+    got = ask("org/rows", where=where, patterns=whole, cache=cache, environment=offline)
+    assert "not in the cache" in got["error"]
+
+
+def test_where_no_list_was_kept_it_is_told_that_files_may_lack(ask: Ask, home: Path) -> None:
+    ask("org/rows", where="ms", patterns=["train.jsonl"], cache="unlisted")
+    shutil.rmtree(next((home / "unlisted").rglob("lists")))
+    told = ask("org/rows", where="ms", list=True, cache="unlisted", environment={"HF_HUB_OFFLINE": "1"})
+    assert told["names"] == ["train.jsonl"]
+    assert "only those that were fetched earlier are known (train.jsonl)" in told["notes"]
+
+
+def test_a_file_without_a_checksum_is_another_one_in_another_commit() -> None:
+    first, second = (File("a.json", 25, "", commit) for commit in ("c1", "c2"))
+    assert first.blob != second.blob
+    assert File("a.json", 25, "ab" * 32, "c1").blob == File("b.json", 25, "ab" * 32, "c2").blob
 
 
 @pytest.mark.parametrize("where", ["hf", "ms"])

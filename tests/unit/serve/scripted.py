@@ -24,6 +24,7 @@ class ScriptedEngine:
         self.asked: list[dict[str, Any]] = []
         self.answers: list[Answer] = []
         self.alive = True
+        self.most = 16
         self.prompt = ""
 
     @property

@@ -34,7 +34,11 @@ def test_this_machine_is_served_by_its_names(host: str) -> None:
     assert ask(headers={"host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "", "192.168.0.7", "localhost.evil.example"])
+FOREIGN = ["evil.example", "evil.example:8000", "", "192.168.0.7", "localhost.evil.example", "[::1]x", "[::1]:x",
+           "[::1", "::1", "localhost:x", "localhost:1:2", "[localhost]x"]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", FOREIGN)
 def test_a_foreign_host_is_refused(host: str) -> None:
     answer = ask(headers={"host": host})
     assert answer.status_code == 421

@@ -5,11 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
 from studio.arguments.generation import GenerationArguments
 from studio.errors import MemoryFullError, RowError, StudioError, UsageError, WorkspaceError
 from studio.model.answer import BusyError, EndedError, TooLongError
-from studio.serve.server import Service, bind, make_app
+from studio.serve.server import Server, Service, bind, make_app
 from tests.unit.serve.scripted import ScriptedEngine
 
 ASK = [{"role": "user", "content": "canary-prompt"}]
@@ -96,6 +97,28 @@ def test_several_choices_are_several_answers_streamed_or_not() -> None:
     assert whole["usage"]["prompt_tokens"] == 7
     events = client.events(n=2)
     assert [deltas(events, index)["content"] for index in (0, 1)] == ["first", "second"]
+
+
+def test_more_choices_than_can_ever_be_answered_at_once_are_refused_for_good() -> None:
+    engine = ScriptedEngine("x")
+    engine.most = 3
+    client = Client(engine)
+    refused = client.ask(n=4)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "n")
+    assert "at most 3 here" in refused.json()["error"]["message"]
+    assert not engine.asked
+    assert client.ask(n=3).status_code == 200
+
+
+def test_a_server_that_is_told_to_end_before_it_listens_ends() -> None:
+    ready: list[bool] = []
+    taken = bind("127.0.0.1", 0)
+    config = uvicorn.Config(Client(ScriptedEngine("x")).app, lifespan="off", log_config=None)
+    server = Server(config, ScriptedEngine("x"), lambda: ready.append(True))
+    server.told_to_end()
+    asyncio.run(asyncio.wait_for(server.serve(sockets=[taken]), 10))
+    assert not ready
+    taken.close()
 
 
 def test_what_the_request_says_reaches_the_engine() -> None:

@@ -71,6 +71,21 @@ def test_a_question_may_begin_with_a_slash_and_a_path_is_no_command(workspace: W
     assert [each["messages"][-1]["content"] for each in talk.engine.asked] == ["/clear", "/etc/passwd is what?"]
 
 
+def test_a_file_that_cannot_be_written_is_told_and_the_talk_goes_on(workspace: Workspace) -> None:
+    (workspace.root / "folder.jsonl").mkdir()
+    (workspace.root / "file").write_text("", encoding="utf-8")
+    (workspace.root / "latin.jsonl").write_bytes(b'{"text": "caf\xe9"}\n')
+    talk = Talk(ScriptedEngine("x"), workspace)
+    assert not talk.say("one", "/save folder.jsonl", "/save file/talk.json", "/save latin.jsonl", "two")
+    assert "folder.jsonl: cannot be written" in talk.notes
+    assert "file/talk.json: cannot be written" in talk.notes
+    assert "latin.jsonl is not in UTF-8" in talk.notes
+    assert (workspace.root / "latin.jsonl").read_bytes() == b'{"text": "caf\xe9"}\n'
+    assert len(talk.transcript.messages) == 4
+    talk.say("/save talk.jsonl")
+    assert (workspace.root / "talk.jsonl").is_file()
+
+
 def test_an_unknown_command_asks_nothing(workspace: Workspace) -> None:
     talk = Talk(ScriptedEngine("x"), workspace)
     assert not talk.say("/clera")
@@ -110,6 +125,8 @@ def test_settings_change_how_tokens_are_chosen(workspace: Workspace) -> None:
         ("temprature 1", "Did you mean temperature?"),
         ("temperature", "'temperature' has no value"),
         ("seed x", "seed x: must be a whole number"),
+        ("seed --5", "seed --5: must be a whole number"),
+        ("seed ²", "seed ²: must be a whole number"),
     ],
 )
 def test_a_wrong_setting_is_told_and_changes_nothing(workspace: Workspace, text: str, reason: str) -> None:

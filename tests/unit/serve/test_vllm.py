@@ -1,7 +1,9 @@
 """The calls that reach vLLM, seen by a stand-in with its names: the package itself needs a GPU."""
 
 import asyncio
+import os
 import sys
+import threading
 import types
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from studio.arguments.generation import GenerationArguments
 from studio.arguments.serve import EngineArguments
-from studio.errors import StudioError
+from studio.errors import StudioError, UsageError
 from studio.model.answer import BusyError, EndedError, TooLongError
 from studio.model.prompting import Prompter
 from studio.model.tokenizer import open_tokenizer
@@ -21,6 +23,9 @@ from studio.serve.vllm import VllmEngine
 
 class Kept(SimpleNamespace):
     """Keeps what it was called with."""
+
+
+FAILURES = {98: RuntimeError("engine dead"), 97: KeyError("request"), 96: OSError("no pipe")}
 
 
 class StandIn:
@@ -41,8 +46,10 @@ class StandIn:
             for number, text in enumerate(("one", " two", " three")):
                 if params.max_tokens == 99:
                     await asyncio.sleep(30)
-                if params.max_tokens == 98:
-                    raise RuntimeError("engine dead")
+                if params.max_tokens in FAILURES:
+                    raise FAILURES[params.max_tokens]
+                if params.max_tokens == 95:
+                    return
                 reason = {2: "length" if params.max_tokens == 3 else "stop"}.get(number)
                 yield Kept(outputs=[Kept(text=text, token_ids=[number], finish_reason=reason)])
         finally:
@@ -133,4 +140,40 @@ def test_a_failure_is_told(vllm: None, prompter: Prompter) -> None:
     running = engine(prompter)
     with pytest.raises(StudioError, match="vLLM failed while answering: engine dead"):
         running.start("x", GenerationArguments(max_new_tokens=98)).text()
+    running.stop()
+
+
+@pytest.mark.parametrize(("tokens", "reason"), [(97, "request"), (96, "no pipe"), (95, "did not say why")])
+def test_every_answer_has_an_end(vllm: None, prompter: Prompter, tokens: int, reason: str) -> None:
+    running = engine(prompter)
+    with pytest.raises(StudioError, match=f"vLLM failed while answering: .*{reason}"):
+        running.start("x", GenerationArguments(max_new_tokens=tokens)).text()
+    running.stop()
+
+
+def test_an_answer_that_is_cancelled_before_its_first_step_leaves_its_place(vllm: None, prompter: Prompter) -> None:
+    running = engine(prompter, max_concurrent=1)
+    held, free = threading.Event(), threading.Event()
+    running._loop.call_soon_threadsafe(lambda: (held.set(), free.wait(10)))
+    assert held.wait(10)
+    gone = running.start("x", GenerationArguments())
+    gone.cancel()
+    free.set()
+    assert gone.text() == ""
+    assert (gone.reason, running.active) == ("cancelled", 0)
+    assert running.start("x", GenerationArguments()).text() == "one two three"
+    running.stop()
+
+
+@pytest.mark.parametrize("name", ["model", "tokenizer", "trust_remote_code", "load_format"])
+def test_what_is_loaded_is_not_changed_behind_the_studios_back(vllm: None, prompter: Prompter, name: str) -> None:
+    with pytest.raises(UsageError, match=f"--vllm_config may not set {name}"):
+        engine(prompter, vllm_config={name: "other"})
+
+
+def test_code_of_a_model_is_trusted_only_when_it_was_asked_for(vllm: None, prompter: Prompter) -> None:
+    running = VllmEngine(Path("/models/base"), None, prompter, EngineArguments(), waiting=0, trust=True)
+    assert running._engine.arguments.trust_remote_code
+    assert running._engine.arguments.load_format == "safetensors"
+    assert os.environ["VLLM_NO_USAGE_STATS"] == "1"
     running.stop()
