@@ -28,7 +28,7 @@ class ModelArguments(Arguments):
     """Folder of a tokenizer other than the model's own; its size must fit the embeddings."""
 
     model_revision: Text = arg("main")
-    """Branch, tag or commit on the hub; only used when the model is not a local folder."""
+    """Branch, tag or commit of a model on the hub, also of the base that a local adapter names there."""
 
     cache_dir: Text = arg("")
     """Where models from the hub are kept; empty means the hub's usual cache folder."""
