@@ -25,11 +25,14 @@ OLDEST_PYTHON = (3, 11)
 
 USAGE = """usage: studio VERB [arguments]
 
+  webui       the studio in the browser: train, look at data, watch, chat, export
   train       train a model: pt goes on with pretraining, sft learns to answer
   export      merge adapters into their base and write a model for other programs
   chat        talk with a model, with or without its adapter
   api         answer any OpenAI client with a model
   data        look at datasets: list, preview, recognise a file
+  jobs        what runs, waits and ran: list, show, logs, stop, resume, clone
+  worker      take jobs from the queue (webui starts one by itself)
   doctor      is everything here that a run needs, and what to do where it is not
   env         versions and hardware, to paste into a report
   version     the version
@@ -45,7 +48,7 @@ UNUSABLE = (
     errno.ENOENT, errno.EEXIST, errno.EISDIR,
 )  # fmt: skip
 
-VERBS = ("train", "export", "chat", "api", "data", "env", "doctor", "version")
+VERBS = ("webui", "train", "export", "chat", "api", "data", "jobs", "worker", "env", "doctor", "version")
 
 
 def unfit(version: tuple[int, ...], platform: str) -> str:

@@ -1,0 +1,6 @@
+// The Train tab.
+import { h, t } from "./studio.js";
+
+export function mount(place) {
+  place.append(h("p", {}, t("tabs.train")));
+}

@@ -1,0 +1,11 @@
+"""The Train tab."""
+
+from __future__ import annotations
+
+from studio.web.panel import panel
+from studio.web.site import Site
+
+
+def build(site: Site) -> None:
+    """Put the tab's components into the page."""
+    panel("train", "train")
