@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError, WorkspaceError
+
+LONGEST_NAME, LONGEST_PATH = 255, 4095
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,14 @@ class Workspace:
         """An absolute path for what a person typed: relative ones lie in the workspace."""
         return resolve(self.root, asked)
 
+    def target(self, asked: str) -> Path:
+        """The same for a folder that is to be written: never where the studio keeps its own things."""
+        path = self.path(asked)
+        own, real = Path(os.path.realpath(self.root / ".studio")), Path(os.path.realpath(path))
+        if own == real or own in real.parents:
+            raise StudioError(f"{asked[:200]!r} lies where the studio keeps its own things. Choose another folder.")
+        return path
+
     def shown(self, path: Path) -> str:
         """The path as a person would type it: relative where it lies in the workspace."""
         with contextlib.suppress(ValueError):
@@ -69,29 +80,59 @@ class Workspace:
 
 
 def roots() -> list[Path]:
-    """The folders every path must stay inside, from `STUDIO_ROOTS`; empty means any path."""
+    """The folders every path must stay inside, from `STUDIO_ROOTS`; empty means any path.
+
+    Whoever may write there may also lay a link: models/, data/ and saves/ themselves and what lies directly in
+    models/ and data/ may lead elsewhere, and where it leads counts as a root. Links further down do not.
+    """
     listed = os.environ.get("STUDIO_ROOTS", "")
-    return [Path(os.path.realpath(part)) for part in listed.split(os.pathsep) if part]
+    found: list[Path] = []
+    for part in filter(None, listed.split(os.pathsep)):
+        found.append(Path(os.path.realpath(part)))
+        found += [Path(os.path.realpath(link)) for link in _links(Path(part))]
+    return found
+
+
+def _links(root: Path) -> Iterator[Path]:
+    for name in ("models", "data", "saves"):
+        folder = root / name
+        if folder.is_symlink():
+            yield folder
+        if name != "saves":
+            with contextlib.suppress(OSError), os.scandir(folder) as entries:
+                yield from (Path(entry.path) for entry in entries if entry.is_symlink())
 
 
 def resolve(root: Path, asked: str) -> Path:
     """Join `asked` to `root`: the only place that joins a path which came from outside.
 
-    A person in a terminal may name any path. When `STUDIO_ROOTS` is set (a job started by the
-    page), the path with all links followed must stay inside one of these folders.
+    A person in a terminal may name any path. When `STUDIO_ROOTS` is set (the page, and a job that it
+    started), the path with all links followed must stay inside one of these folders.
 
-    Raises StudioError for an empty path, one with a NUL or line break, or one outside the roots.
+    Raises StudioError for an empty path, one with a NUL or line break, one that no file can have, or one
+    outside the roots.
     """
     if not asked or any(mark in asked for mark in "\0\n\r"):
-        raise StudioError(f"a path must be one non-empty line; got {asked!r}. Write it anew.")
-    path = Path(os.path.abspath(root / Path(asked).expanduser()))
+        raise StudioError(f"a path must be one non-empty line; got {asked[:200]!r}. Write it anew.")
+    try:
+        path = Path(os.path.abspath(root / Path(asked).expanduser()))
+        fits = all(len(os.fsencode(part)) <= LONGEST_NAME for part in path.parts)
+        fits = fits and len(os.fsencode(path)) <= LONGEST_PATH
+    except (RuntimeError, UnicodeError) as error:
+        # Nobody has that home; or half a character.
+        raise StudioError(f"{asked[:200]!r} is no path of this machine ({error}). Write it anew.") from None
+    if not fits:
+        raise StudioError(
+            f"a path must have at most {LONGEST_PATH:,} bytes, and {LONGEST_NAME} between two slashes; "
+            f"{asked[:40] + '…'!r} has more. Write a shorter one."
+        )
     allowed = roots()
     if allowed:
         real = Path(os.path.realpath(path))
         if not any(real == base or base in real.parents for base in allowed):
             raise StudioError(
                 f"{asked!r} leads outside the folders this studio may use "
-                f"({', '.join(map(str, allowed))}). Choose a path inside them."
+                f"({', '.join(map(str, allowed[:8]))}). Choose a path inside them, or start the studio with --root DIR."
             )
     return path
 
@@ -99,7 +140,8 @@ def resolve(root: Path, asked: str) -> Path:
 def write_text(path: Path, text: str) -> None:
     """Write a whole file or nothing: beside it, synced, then renamed into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Its own for each thread: two requests of the page may write one file at the same moment.
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.part")
     try:
         with beside.open("w", encoding="utf-8") as out:
             out.write(text)

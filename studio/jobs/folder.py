@@ -12,7 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,15 @@ from typing import Any
 from studio import __version__
 from studio.command import to_shell, to_text
 from studio.errors import ResumeError, SchemaError, StudioError
+from studio.jobs.identity import identity_of
 from studio.jobs.launch import is_main, main_first
+from studio.jobs.runs import RECORD, point_to
 from studio.model.checkpoint import can_resume, clear_leftovers, newest_good, steps, verify
 from studio.model.staging import aside
 from studio.recipe import Recipe
 from studio.workspace import Workspace, lock, write_json
 
 SCHEMA = 1
-RECORD = "run.json"
 # These say where and how to start, not what is learned: a run may go on under other values of them.
 FREE = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "overwrite_cache", "preprocessing_num_workers"}
 PACKAGES = (
@@ -77,7 +78,7 @@ def open_run(recipe: Recipe, place: Workspace) -> Iterator[Run]:
     Raises WorkspaceError when another run holds the folder, StudioError when it holds a finished run,
     a run of another recipe or something else, SchemaError for a newer record.
     """
-    folder = place.path(recipe.training.output_dir)
+    folder = place.target(recipe.training.output_dir)
     if not is_main(os.environ):
         with main_first("folder"):
             yield _joined(recipe, folder, place)
@@ -95,6 +96,7 @@ def open_run(recipe: Recipe, place: Workspace) -> Iterator[Run]:
             run.notes[:0] = notes
             clear_leftovers(folder)
             run.write()  # from here on the folder is known as this run's, however the process ends
+            point_to(folder, place)
         yield run
 
 
@@ -211,9 +213,15 @@ def _decide(recipe: Recipe, folder: Path, place: Workspace) -> Run:
                 f"{folder} has no checkpoint to go on from: {told} "
                 "Start over with --overwrite_output_dir True, which keeps the old folder."
             )
-    begun = {"started": now(), "resumed_from": run.resume.name if run.resume else None}
+    begun = {"started": now(), "resumed_from": run.resume.name if run.resume else None, **whose()}
     run.record["attempts"].append({**begun, "python": platform.python_version(), "packages": versions()})
     return run
+
+
+def whose() -> dict[str, Any]:
+    """Which process makes an attempt, and for which job: by it others know whether the run still works."""
+    own, job = identity_of(os.getpid()), os.environ.get("STUDIO_JOB_ID", "")
+    return {"process": asdict(own) if own else None, "job": int(job) if job.isdigit() else None}
 
 
 def _asked_checkpoint(path: Path) -> Path:

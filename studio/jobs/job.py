@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, get_args
+
+from studio.workspace import Workspace
 
 Kind = Literal["train", "export", "eval", "serve", "data"]
 State = Literal[
@@ -25,6 +30,20 @@ class Identity:
     boot_id: str
     pid: int
     start_ticks: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a job, counted from 1, and how it ended."""
+
+    number: int
+    state: State
+    started: float
+    ended: float | None = None
+    exit_code: int | None = None
+    signal: int = 0
+    reason: str = ""
+    sentence: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,3 +84,27 @@ class Job:
     def active(self) -> bool:
         """Whether it waits or works."""
         return self.state not in ENDED
+
+    @property
+    def name(self) -> str:
+        """How sentences speak of it."""
+        return f"job {self.id} ({self.title})" if self.title else f"job {self.id}"
+
+
+def device_settings(devices: Sequence[str]) -> dict[str, str]:
+    """The environment that gives a command these devices; none of them is the processor alone."""
+    if devices:
+        return {"CUDA_VISIBLE_DEVICES": ",".join(devices)}
+    # Only a machine that has GPUs needs to hide them; elsewhere the line stays as short as it can be.
+    return {"CUDA_VISIBLE_DEVICES": ""} if _has_gpus() else {}
+
+
+def _has_gpus() -> bool:
+    return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()
+
+
+def shell_line(argv: Sequence[str], devices: Sequence[str], place: Workspace) -> str:
+    """What a person pastes into a shell to do what the job does: devices, workspace, command."""
+    settings = device_settings(devices) | {"STUDIO_WORKSPACE": str(place.root)}
+    words = [f"{name}={shlex.quote(value) if value else ''}" for name, value in settings.items()]
+    return " ".join([*words, shlex.join(["studio", *argv])])

@@ -67,7 +67,9 @@ def _child(request: dict[str, Any]) -> None:
         if disk:
             mount(Path(disk["folder"]), disk["bytes"])
         for event, call, what in request.get("at", ()):
-            if isinstance(what, dict):
+            if isinstance(what, dict) and "raises" in what:
+                what = partial(fail, **what)
+            elif isinstance(what, dict):
                 what = partial(starve, **what) if "memory" in what else partial(fill, Path(disk["folder"]), **what)
             arm(event, call, what)
         from studio.__main__ import main as command
@@ -115,6 +117,13 @@ def starve(memory: int) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * os.sysconf("SC_PAGE_SIZE") + memory
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def fail(raises: str, text: str) -> None:
+    """What torch raises, by its name, or any other error."""
+    import torch
+
+    raise {"OutOfMemoryError": torch.OutOfMemoryError}.get(raises, RuntimeError)(text)
 
 
 def arm(event: str, call: int, what: int | Callable[[], None]) -> None:
