@@ -156,12 +156,17 @@ def find_weights(recipe: Recipe, place: Workspace) -> tuple[Path, tuple[Path, ..
     return folder, adapters
 
 
-def tokenizer_of(recipe: Recipe, folder: Path, place: Workspace) -> tuple[LightTokenizer, Template, list[str]]:
-    """The tokenizer and the chat template that a recipe names, and what to tell about them."""
+def tokenizer_of(
+    recipe: Recipe, folder: Path, place: Workspace, *, opened: LightTokenizer | None = None
+) -> tuple[LightTokenizer, Template, list[str]]:
+    """The tokenizer and the chat template that a recipe names, and what to tell about them.
+
+    `opened` is that tokenizer where somebody has it open already.
+    """
     asked = recipe.model.tokenizer_name_or_path
     home = find_tokenizer(asked, place) if asked else folder
     check_code(home, trust=recipe.model.trust_remote_code)
-    tokenizer = open_tokenizer(home, place.cache, trust=recipe.model.trust_remote_code)
+    tokenizer = opened or open_tokenizer(home, place.cache, trust=recipe.model.trust_remote_code)
     template = recipe.template
     chosen = choose_template(
         template.template,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,7 +24,7 @@ from studio.errors import DatasetError, RowError
 from studio.registry import did_you_mean
 from studio.workspace import Workspace
 
-__all__ = ["Catalog", "DatasetEntry", "entry_of_file", "read_catalog", "registry_of"]
+__all__ = ["Catalog", "DatasetEntry", "Unreadable", "entry_of_file", "read_catalog", "registry_of"]
 
 FILE = "dataset_info.json"
 EXAMPLE = '{"my_data": {"file_name": "rows.json"}}'
@@ -40,6 +41,18 @@ class _Found:
     origin: Path
     base: Path
     complaint: str = ""
+    line: int = 0
+
+
+class Unreadable(DatasetError):
+    """A registry as a whole cannot be read: which, why, and where (from 1; 0 where no place can be told)."""
+
+    def __init__(self, sentence: str, origin: Path, line: int = 0, column: int = 0) -> None:
+        super().__init__(sentence)
+        self.sentence, self.origin, self.line, self.column = sentence, origin, line, column
+
+    def __reduce__(self) -> tuple[type[Unreadable], tuple[str, Path, int, int]]:
+        return type(self), (self.sentence, self.origin, self.line, self.column)
 
 
 class Catalog:
@@ -65,6 +78,19 @@ class Catalog:
             raise DatasetError(f"dataset {name!r} ({found.origin}): {found.complaint}.")
         return entry_of(name, found.raw, found.origin, found.base)
 
+    @property
+    def looked(self) -> list[Path]:
+        """The registries that were read, or would be if they were there."""
+        return list(self._looked)
+
+    def line(self, name: str) -> int:
+        """The line on which an entry begins in its registry."""
+        return self._found[name].line
+
+    def origin(self, name: str) -> Path:
+        """The registry an entry stands in."""
+        return self._found[name].origin
+
     def _unknown(self, name: str) -> str:
         files = " and ".join(map(str, self._looked))
         if not self._found:
@@ -74,11 +100,12 @@ class Catalog:
         return f"no dataset is named {name!r} in {files}; there are {known}.{did_you_mean(name, self.names)}"
 
 
-def read_catalog(place: Workspace, dataset_dir: str = "data") -> Catalog:
+def read_catalog(place: Workspace, dataset_dir: str = "data", instead: Mapping[Path, str] | None = None) -> Catalog:
     """Both registries together; for a name in both, the one in `dataset_dir` counts, with a note.
 
-    Raises DatasetError when a registry does not parse (with file, line, column and the likely
-    cause), or when `dataset_dir` is no folder.
+    `instead` leads from registries to texts that are read in their place.
+    Raises DatasetError when a registry does not parse (Unreadable, with file, line, column and the
+    likely cause), or when `dataset_dir` is no folder.
     """
     if dataset_dir == "ONLINE" or dataset_dir.startswith("REMOTE:"):
         raise DatasetError(
@@ -99,7 +126,8 @@ def read_catalog(place: Workspace, dataset_dir: str = "data") -> Catalog:
     for origin, base in sources:
         if not origin.exists():
             continue
-        for name, entry in _read(origin, base).items():
+        text = (instead or {}).get(origin)
+        for name, entry in _entries(text_of(origin) if text is None else text, origin, base).items():
             if name in found:
                 notes.append(f"dataset {name!r} stands in {found[name].origin} and in {origin}; the latter is used.")
             found[name] = entry
@@ -150,17 +178,30 @@ def guess_of(file: Path, encoding: str, place: Workspace) -> Guess:
         raise DatasetError(f"{place.shown(file)}: {error}") from None
 
 
-def _read(origin: Path, base: Path) -> dict[str, _Found]:
-    """The entries of one registry, unchecked."""
+def catalog_in(text: str, origin: Path, base: Path) -> Catalog:
+    """The entries of a registry's text, which need not be on the disk. Raises Unreadable."""
+    return Catalog(_entries(text, origin, base), [origin], [])
+
+
+def text_of(origin: Path) -> str:
+    """The text of a registry, its line ends as they are. Raises Unreadable when it is none."""
     if origin.stat().st_size == 0:
-        raise DatasetError(f"{origin} is empty. Write {{}} into it, or entries such as {EXAMPLE}.")
-    check_head(TextFile(origin))
+        raise Unreadable(f"{origin} is empty. Write {{}} into it, or entries such as {EXAMPLE}.", origin)
     data = origin.read_bytes()
     try:
-        text = data.decode("utf-8-sig")
+        check_head(TextFile(origin))
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise not_utf8(TextFile(origin), error.start) from None
+        raise Unreadable(str(not_utf8(TextFile(origin), error.start)), origin) from None
+    except DatasetError as error:
+        raise Unreadable(str(error), origin) from None
+
+
+def _entries(text: str, origin: Path, base: Path) -> dict[str, _Found]:
+    """The entries in the text of one registry, unchecked."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.strip():
+        raise Unreadable(f"{origin} is empty. Write {{}} into it, or entries such as {EXAMPLE}.", origin, 1, 1)
     try:
         members = _members(text)
     except json.JSONDecodeError as error:
@@ -168,22 +209,25 @@ def _read(origin: Path, base: Path) -> dict[str, _Found]:
         line, column = place(text, at)
         if text.lstrip()[:1] == '"' and error.msg.startswith("Extra data"):
             cause = f"the outer braces are missing; the whole must read {EXAMPLE}"
-        raise DatasetError(f"{origin}: line {line}, column {column}: {cause}.") from None
+        raise Unreadable(f"{origin}: line {line}, column {column}: {cause}.", origin, line, column) from None
     except RecursionError:
-        raise DatasetError(f"{origin}: {TOO_DEEP}.") from None
+        raise Unreadable(f"{origin}: {TOO_DEEP}.", origin) from None
     if members is None:
-        raise DatasetError(
+        raise Unreadable(
             f"{origin} must be an object that leads from names to entries, {EXAMPLE}; it holds something else. "
-            "Write it so."
-        )
+            "Write it so.",
+            origin, 1, 1,
+        )  # fmt: skip
     found: dict[str, _Found] = {}
     first: dict[str, int] = {}
+    line, seen = 1, 0
     for name, at, raw, complaint in members:
+        line += text.count("\n", seen, at)
+        seen = at
         if name in found:
-            lines = [place(text, position)[0] for position in (first[name], at)]
-            complaint = f"it stands twice in one file, on lines {lines[0]} and {lines[1]}; rename or remove one"
-        found[name] = _Found(raw, origin, base, complaint or name_complaint(name))
-        first.setdefault(name, at)
+            complaint = f"it stands twice in one file, on lines {first[name]} and {line}; rename or remove one"
+        found[name] = _Found(raw, origin, base, complaint or name_complaint(name), line)
+        first.setdefault(name, line)
     return found
 
 

@@ -56,6 +56,12 @@ def file_hash(path: Path, cache: Path) -> str:
     return content
 
 
+def known_hash(path: Path, cache: Path) -> str:
+    """The hash where `file_hash` has kept it for the file as it is; else "". Nothing of the file is read."""
+    kept = _read(cache / "hashes" / f"{hashlib.sha256(str(path.absolute()).encode()).hexdigest()}.json")
+    return str(kept.get("sha256", "")) if kept.get("stamp") == asdict(Stamp.of(path)) else ""
+
+
 def must_be_unchanged(path: Path, before: Stamp) -> None:
     """Raises DatasetError when the file is another one than when `before` was taken."""
     if not path.exists() or Stamp.of(path) != before:

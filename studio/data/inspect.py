@@ -51,7 +51,7 @@ class RowView:
 
 def preview(
     entry: DatasetEntry,
-    tokenizer: LightTokenizer,
+    tokenizer: LightTokenizer | None,
     template: Template | None,
     view: View,
     place: Workspace,
@@ -61,12 +61,16 @@ def preview(
 ) -> list[RowView]:
     """`count` raw rows from `start` (the first is 0), each with its renderings or the reason against it.
 
+    Without a tokenizer nothing is rendered: rows and conversations are shown alone.
     Raises DatasetError when the file as a whole cannot be read.
     """
     rows = dataset_page(entry, start, count, place.cache, progress)
     examples = {row.number: example_of(row.value, entry) for row in rows}
     parts = {number: sides(each) for number, each in examples.items() if isinstance(each, Example)}
-    done = iter(render([part for both in parts.values() for _, part in both], tokenizer, template, view))
+    if tokenizer is None:
+        parts = {number: [] for number in parts}
+    else:
+        done = iter(render([part for both in parts.values() for _, part in both], tokenizer, template, view))
     rendered = {number: [(side, next(done)) for side, _ in both] for number, both in parts.items()}
     several = len({row.file for row in rows}) > 1
     views = []
@@ -87,7 +91,7 @@ def _view(
     example: Example,
     rendered: Sequence[tuple[str, list[Rendered] | RowError]],
     source: str,
-    tokenizer: LightTokenizer,
+    tokenizer: LightTokenizer | None,
 ) -> RowView:
     """A row with the renderings of its sides, or the first reason against one of them."""
     shown: list[tuple[str, Rendered]] = []
@@ -96,7 +100,7 @@ def _view(
             why = f"the {side} side: {_reason(result)}" if side else _reason(result)
             return RowView(number, raw, example, why, (), (), source)
         shown += [(side, each) for each in result]
-    tokens = tuple(tuple(token_bytes(tokenizer, each.input_ids)) for _, each in shown)
+    tokens = tuple(tuple(token_bytes(tokenizer, each.input_ids)) for _, each in shown if tokenizer)
     renderings, names = tuple(each for _, each in shown), tuple(side for side, _ in shown)
     return RowView(number, raw, example, "", renderings, tokens, source, names)
 
@@ -227,7 +231,7 @@ def _marked(tokens: Sequence[bytes], mask: Sequence[bool], colour: bool) -> str:
     """The tokens one after the other, those that bear loss marked."""
     out: list[str] = []
     learning = False
-    for place, (text, learned) in enumerate(_characters(tokens, mask)):
+    for place, (_, text, learned) in enumerate(characters(tokens, mask)):
         shown = visible(text).replace("\n", "↵\n")
         if colour:
             # A ground that is still on at a line's end would fill the rest of the line.
@@ -241,16 +245,16 @@ def _marked(tokens: Sequence[bytes], mask: Sequence[bool], colour: bool) -> str:
     return "".join(out) + ("⟧" if learning and not colour else "")
 
 
-def _characters(tokens: Sequence[bytes], mask: Sequence[bool]) -> Iterator[tuple[str, bool]]:
-    """Tokens as text; those that only together make a character, and learn alike, are joined."""
-    held = b""
+def characters(tokens: Sequence[bytes], mask: Sequence[bool]) -> Iterator[tuple[range, str, bool]]:
+    """Tokens as text, with their places; those that only together make a character, and learn alike, are joined."""
+    held, first = b"", 0
     for place, (token, learned) in enumerate(zip(tokens, mask, strict=True)):
         held += token
         goes_on = place + 1 < len(tokens) and mask[place + 1] == learned
         if goes_on and _unfinished(held):
             continue
-        yield held.decode("utf-8", "backslashreplace"), learned
-        held = b""
+        yield range(first, place + 1), held.decode("utf-8", "backslashreplace"), learned
+        held, first = b"", place + 1
 
 
 def _unfinished(text: bytes) -> bool:

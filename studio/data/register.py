@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
-from studio.data.catalog import FILE, guess_of, name_complaint, read_catalog, registry_of, written
+from studio.data.catalog import guess_of, name_complaint, read_catalog, registry_of, written
+from studio.data.edit import replace, writing
 from studio.data.entry import entry_of
 from studio.errors import DatasetError
-from studio.workspace import Workspace, lock, write_text
+from studio.workspace import Workspace
 
 
 def recognised(path: str, place: Workspace, *, encoding: str = "", dataset_dir: str = "data") -> tuple[Any, str]:
@@ -22,13 +22,20 @@ def recognised(path: str, place: Workspace, *, encoding: str = "", dataset_dir: 
     """
     _, base = registry_of(place, dataset_dir)
     asked = place.path(path)
-    file_name = asked.relative_to(base).as_posix() if asked.is_relative_to(base) and asked != base else str(asked)
-    raw = written(file_name, encoding)
+    raw = place_of(path, place, encoding=encoding, dataset_dir=dataset_dir)
     bare = entry_of(asked.name, raw, asked, base)
     found = bare.found()
     guess = guess_of(found.files[0], bare.encoding, place)
     raw |= {"split": found.split} if found.split else {}
     return {**raw, **guess.entry()}, "\n".join((f"{guess.formatting}: {guess.why}", *found.notes))
+
+
+def place_of(path: str, place: Workspace, *, encoding: str = "", dataset_dir: str = "data") -> dict[str, Any]:
+    """The keys of an entry that say where a file is, as its registry should have them."""
+    _, base = registry_of(place, dataset_dir)
+    asked = place.path(path)
+    file_name = asked.relative_to(base).as_posix() if asked.is_relative_to(base) and asked != base else str(asked)
+    return written(file_name, encoding)
 
 
 def register(name: str, raw: dict[str, Any], place: Workspace, dataset_dir: str = "data") -> Path:
@@ -41,16 +48,14 @@ def register(name: str, raw: dict[str, Any], place: Workspace, dataset_dir: str 
     if complaint := name_complaint(name):
         raise DatasetError(f"--name {name!r}: {complaint}.")
     entry_of(name, raw, origin, base)
-    # A link to the registry stays a link.
-    path = Path(os.path.realpath(origin))
-    with lock(place.cache / "registry", f"writing {FILE}"):
+    with writing(place):
         # Read with the lock held: another command may have added the same name a moment ago.
         if name in read_catalog(place, dataset_dir):
             raise DatasetError(
                 f"--name {name}: a dataset of this name is registered. Choose another, or edit its entry."
             )
-        before = path.read_bytes().decode() if path.exists() else "{\n}\n"
-        write_text(path, with_entry(before, name, raw))
+        before = origin.read_bytes().decode() if origin.exists() else "{\n}\n"
+        replace(origin, with_entry(before, name, raw), place)
     return origin
 
 

@@ -27,6 +27,8 @@ from studio.model.messages import thinking_of, without_thinking
 from studio.model.templates import Span, Template
 
 Messages = Sequence[Mapping[str, Any]]
+# A word of so many characters stands nowhere by chance, as "a" does in the name of a role.
+_LONG = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ def drafts(
             made = _by_prefix(show, messages, wanted)
     if rich:
         _check_shown(made, messages, wanted, template)
+    _check_words(made, messages, wanted, template)
     return made
 
 
@@ -136,6 +139,27 @@ def _check_shown(made: Sequence[Draft], messages: Messages, wanted: Sequence[int
             raise RowError(
                 f"the chat template {template.name!r} must show the {lost} of message {at + 1}, {whose}; it leaves "
                 "that out. Choose a template that knows it, or take the row out."
+            )
+
+
+def _check_words(made: Sequence[Draft], messages: Messages, wanted: Sequence[int], template: Template) -> None:
+    """Raise RowError for an answer of which no word stands in what is learned: the template writes the roles alone."""
+    learned = "\n".join(draft.text[start:end] for draft in made for start, end in draft.spans)
+    begin = 0
+    for at in wanted:
+        content = messages[at]["content"].strip()
+        # They stand in their order, so that a long conversation is gone through once.
+        place = learned.find(content, begin)
+        if place >= 0 or content in learned:
+            begin = place + len(content) if place >= 0 else begin
+            continue
+        words = re.findall(r"[^\W_]+", without_thinking(messages[at])["content"])
+        long = min(max(map(len, words), default=0), _LONG)
+        # A template may change a text, such as its white space, but not all of it.
+        if words and not any(word in learned for word in words if len(word) >= long):
+            raise RowError(
+                f"the chat template {template.name!r} must show the text of message {at + 1}, the answer; nothing of "
+                "it stands in what is learned. Choose another template, or correct this one."
             )
 
 

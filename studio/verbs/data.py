@@ -1,4 +1,4 @@
-"""studio data: the registry as a list, a dataset as training sees it, and new entries for files."""
+"""studio data: the registry as a list, a dataset as training sees it and in numbers, and new entries for files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,15 @@ from studio.workspace import Workspace
 
 HEAD = """usage: studio data list [--dataset_dir DIR]
        studio data preview NAME|PATH --model_name_or_path DIR [--template T] [--cutoff_len N] [--stage sft|pt]
+       studio data statistics NAME|PATH [--model_name_or_path DIR] [--template T] [--cutoff_len N] [--stage sft|pt]
        studio data recognise PATH [--encoding E]
        studio data add PATH [--name N] [--encoding E] [--dataset_dir DIR]
 
   list       every dataset of the registry, and whether it can be used
   preview    rows as training sees them: raw, as a conversation, as tokens; those that bear loss are coloured
              --json prints the ids and the loss mask of every token, and the notes
+  statistics rows, refused rows and why, turns; with a model also lengths in tokens, what is learned, what is cut
+             --json prints all numbers
   recognise  what a file, a folder or a pattern of files without an entry is taken for, as an entry to paste
   add        the same entry, written into dataset_info.json; the files stay where they are
 """
@@ -48,7 +52,7 @@ def run(words: list[str], workspace: str) -> int:
         known = {**arguments_in(PREVIEW | ENTRY), **arguments_of("sft")}
         print(help_text("data", [a for n, a in known.items() if n in SHOWN or a.group in (*PREVIEW, *ENTRY)]))
         return 0
-    verbs = {"list": _list, "preview": _preview, "recognise": _recognise, "add": _add}
+    verbs = {"list": _list, "preview": _preview, "statistics": _statistics, "recognise": _recognise, "add": _add}
     verb, rest = words[0], words[1:]
     if verb not in verbs:
         raise UsageError(f"studio data {verb}: there is no such verb.{did_you_mean(verb, verbs)}\n\n{HEAD}")
@@ -167,6 +171,43 @@ def _preview(words: list[str], place: Workspace) -> int:
         sys.stderr.write(note + "\n")
     print(as_text(views, colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
     return 0
+
+
+def _statistics(words: list[str], place: Workspace) -> int:
+    if not words or words[0].startswith("-"):
+        raise UsageError(
+            "studio data statistics needs the name of a dataset or the path of a file; studio data list shows names."
+        )
+    from studio.data.statistics import Question, as_text, statistics
+    from studio.jobs import told
+    from studio.jobs.signals import StopFlag
+
+    stop = StopFlag()
+    stop.saved = "nothing was kept"
+    stop.install()
+    as_data = "--json" in words
+    recipe, asked = _read([word for word in words[1:] if word != "--json"], SOURCE)
+    entry = _entry(words[0], read_catalog(place, recipe.data.dataset_dir), place, asked["encoding"])
+    question, notes = Question(entry, stage_of(recipe).view(recipe)), list[str]()
+    if recipe.model.model_name_or_path:
+        folder, _ = find_weights(recipe, place)
+        tokenizer, template, notes = tokenizer_of(recipe, folder, place)
+        question = replace(question, tokenizer=tokenizer, template=template)
+    found = statistics(question, place, _counted)
+    found["notes"] = [*(note for note in (entry.why, *entry.found().notes) if note), *notes]
+    told.result(found)
+    sys.stderr.writelines(note + "\n" for note in found["notes"])
+    print(json.dumps(found, ensure_ascii=False) if as_data else as_text(found))
+    return 0
+
+
+def _counted(what: str, done: int, total: int | None) -> None:
+    """Rows done so far, to the page and to a person at the terminal."""
+    from studio.jobs import told
+
+    told.tell(done, total or 0, what)
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{what}: {done:,} of {total or 0:,} rows\r")
 
 
 def _read(words: list[str], own: Groups) -> tuple[Recipe, dict[str, Any]]:

@@ -250,3 +250,26 @@ def test_questions_that_a_template_marks_are_not_learned(chat: LightTokenizer) -
 def test_a_template_that_marks_questions_alone_refuses_the_row(chat: LightTokenizer) -> None:
     said = rendered(TALK, chat, template(QUESTIONS_MARKED))
     assert isinstance(said, RowError) and "must mark the answer in message 2 as generated" in str(said)
+
+
+SILENT = HEAD + "{{ m.content if m.role != 'assistant' }}<|im_end|>{{ '\n' }}" + FOOT
+SILENT_MARKED = (
+    HEAD + "{% if m.role == 'assistant' %}" + OPEN + "a Two<|im_end|>" + CLOSE + "{% endif %}{{ '\n' }}" + FOOT
+)
+
+
+@pytest.mark.parametrize("source", [SILENT, SILENT_MARKED])
+@pytest.mark.parametrize("view", [{}, {"train_on_prompt": True}, {"mask_history": True}])
+def test_a_template_that_never_shows_an_answer_refuses_the_row(
+    source: str, view: dict[str, Any], chat: LightTokenizer
+) -> None:
+    talk = (U, {"role": "assistant", "content": "A cat is a mammal."})
+    said = str(rendered(Example(talk), chat, template(source), **view))
+    assert "must show the text of message 2, the answer" in said
+
+
+def test_a_template_may_change_an_answer_a_little(chat: LightTokenizer) -> None:
+    squeezed = ONE_MARK.replace("{{ m.content }}" + CALLS, "{{ m.content | replace('  ', ' ') | trim }}" + CALLS)
+    for content in (" Two  and two. ", "!!", "", "你好  世界"):
+        talk = (U, {"role": "assistant", "content": content})
+        assert isinstance(rendered(Example(talk), chat, template(squeezed)), list), content
