@@ -23,6 +23,9 @@ class GenerationArguments(Arguments):
     repetition_penalty: float = arg(1.0, gt=0)
     """Above 1, tokens that already stand in the conversation become less likely; 1 leaves them."""
 
+    no_repeat_ngram_size: int = arg(0, ge=0)
+    """So many tokens in a row that already stand in the conversation never come again in that order; 0 lets them."""
+
     max_new_tokens: int = arg(512, level="basic", ge=1)
     """The most tokens one answer may have."""
 

@@ -11,8 +11,18 @@ from studio.arguments.generation import GenerationArguments
 from studio.errors import ModelError, StudioError
 from studio.model.messages import Message
 
-Conversation = Sequence[Message] | str
 Reason = Literal["", "stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A conversation as a template has rendered it; `continues`: its end is the beginning of the answer."""
+
+    text: str
+    continues: bool = False
+
+
+Conversation = Sequence[Message] | Prompt | str
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,13 @@ class Writer:
     """The text of one answer, token by token.
 
     A token may be a part of a character, and a stop string may begin in one token and end in another:
-    what is not decided yet is held back. `stopped` says that a stop string came.
+    what is not decided yet is held back. `stopped` says that a stop string came. `before` are the last ids
+    of the text that goes on, where it begins in the middle of a sentence.
     """
 
-    def __init__(self, fast: Tokenizer, stop: Sequence[str] = (), *, keep_special: bool = False) -> None:
+    def __init__(
+        self, fast: Tokenizer, stop: Sequence[str] = (), *, keep_special: bool = False, before: Sequence[int] = ()
+    ) -> None:
         self.stopped = False
         self._fast = fast
         self._stop = tuple(text for text in stop if text)
@@ -36,6 +39,9 @@ class Writer:
         # decoders treat the beginning of a text in their own way; `_told` characters of it are told.
         self._from = self._whole = self._told = 0
         self._held = ""
+        if before:
+            self._ids = list(before)
+            self._whole, self._told = len(self._ids), len(self._text(self._ids))
 
     def push(self, id: int) -> str:
         """What may be shown after one more token; often nothing."""

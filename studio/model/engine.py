@@ -17,13 +17,16 @@ from torch import Tensor
 
 from studio.arguments.generation import GenerationArguments
 from studio.errors import MemoryFullError, StudioError
-from studio.model.answer import Answer, BusyError, Conversation, EndedError, Reason
+from studio.model.answer import Answer, BusyError, Conversation, EndedError, Prompt, Reason
 from studio.model.decode import CHUNK, Apart, Prefill, Slots, together, why_apart
 from studio.model.detokenise import Writer
 from studio.model.sampling import Chooser, likeliest, sure
 
 if TYPE_CHECKING:
     from studio.model.generate import Speaker
+
+# Decoders treat the beginning of a text in their own way: a text that goes on is decoded with so many ids before it.
+CONTEXT = 8
 
 
 @dataclass(eq=False)
@@ -109,7 +112,10 @@ class BatchEngine:
         room = prompter.context - len(ids) if prompter.context else asked.max_new_tokens
         answer = Answer(len(ids), text)
         # Markers of calls are special tokens in some families.
-        writer = Writer(prompter.tokenizer.fast, (*prompter.stop_texts, *stop), keep_special=bool(tools))
+        goes_on = isinstance(conversation, Prompt) and conversation.continues
+        stops = (*prompter.stop_texts, *stop)
+        before = ids[-CONTEXT:] if goes_on else ()
+        writer = Writer(prompter.tokenizer.fast, stops, keep_special=bool(tools), before=before)
         row = _Row(answer, ids, min(asked.max_new_tokens, room), Chooser(asked, ids, seed), writer)
         with self._changed:
             self._must_take_more()

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from studio.errors import ModelError, RowError
-from studio.model.answer import Conversation, TooLongError
+from studio.model.answer import Conversation, Prompt, TooLongError
 from studio.model.templates import Template
 from studio.model.tokenizer import LightTokenizer
 
@@ -26,11 +26,19 @@ class Prompter:
     template: Template | None
     context: int
 
-    def prompt(self, conversation: Conversation, tools: list[dict[str, Any]] | None = None) -> str:
-        """The text that is answered: a plain text as it is, a conversation as the template renders it.
+    def prompt(
+        self,
+        conversation: Conversation,
+        tools: list[dict[str, Any]] | None = None,
+        *,
+        enable_thinking: bool | None = None,
+    ) -> str:
+        """The text that is answered: a plain or rendered text as it is, a conversation as the template renders it.
 
         Raises ModelError for a conversation without a template, RowError when the template refuses it.
         """
+        if isinstance(conversation, Prompt):
+            return conversation.text
         if isinstance(conversation, str):
             return conversation
         if self.template is None:
@@ -39,7 +47,13 @@ class Prompter:
                 "Set template to default or to a Jinja file."
             )
         special = self.tokenizer.special
-        return self.template.render(conversation, special=special, tools=tools, add_generation_prompt=True)
+        return self.template.render(
+            conversation,
+            special=special,
+            tools=tools,
+            add_generation_prompt=True,
+            enable_thinking=enable_thinking,
+        )
 
     def encode(self, text: str, *, plain: bool) -> list[int]:
         """The ids of a prompt; a plain text gets the tokens that begin a document, a rendered one has them.

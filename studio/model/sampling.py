@@ -1,4 +1,4 @@
-"""The next token of an answer: penalties, temperature, top-k, top-p, and a chance of its own.
+"""The next token of an answer: penalties, what may not come again, temperature, top-k, top-p, and a chance of its own.
 
 Letters: B answers of the batch, V ids of the vocabulary.
 """
@@ -6,6 +6,7 @@ Letters: B answers of the batch, V ids of the vocabulary.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Sequence
 
 import torch
@@ -37,11 +38,12 @@ class Chooser:
         self._counts_V: Tensor | None = None
         self._counts = asked.presence_penalty != 0 or asked.frequency_penalty != 0
         self._repeats = asked.repetition_penalty != 1
+        self._ngrams = _Ngrams(asked.no_repeat_ngram_size, prompt) if asked.no_repeat_ngram_size else None
 
     @property
     def plain(self) -> bool:
         """Whether it always takes the likeliest token."""
-        return not (self.asked.do_sample or self._counts or self._repeats)
+        return not (self.asked.do_sample or self._counts or self._repeats or self._ngrams)
 
     def choose(self, logits_V: Tensor) -> int:
         """The id of the next token; `logits_V` is float32. Raises ModelError when they are no numbers."""
@@ -51,6 +53,8 @@ class Chooser:
             self._seen_V[chosen] = True
         if self._counts_V is not None:
             self._counts_V[chosen] += 1
+        if self._ngrams is not None:
+            self._ngrams.add(chosen)
         return chosen
 
     def _penalised(self, logits_V: Tensor) -> Tensor:
@@ -66,6 +70,8 @@ class Chooser:
                 self._counts_V = torch.zeros_like(logits_V)
             taken_V = self._counts_V * self.asked.frequency_penalty
             logits_V = logits_V - taken_V - (self._counts_V > 0) * self.asked.presence_penalty
+        if self._ngrams is not None and (banned := self._ngrams.banned):
+            logits_V = logits_V.index_fill(0, torch.tensor(banned, device=logits_V.device), -torch.inf)
         return logits_V
 
     def _drawn(self, logits_V: Tensor) -> int:
@@ -89,6 +95,29 @@ class Chooser:
         if width < limit and max(at, enough if self.asked.top_p < 1 else 0) >= width:
             return self._at(point, scaled_V, limit, limit)
         return int(top.indices[min(at, width - 1)])
+
+
+class _Ngrams:
+    """Which ids followed each run of `size - 1` ids so far."""
+
+    def __init__(self, size: int, ids: Sequence[int]) -> None:
+        self._last: deque[int] = deque(maxlen=size - 1)
+        self._size, self._count = size, 0
+        self._followed: dict[tuple[int, ...], set[int]] = {}
+        for id in ids:
+            self.add(id)
+
+    def add(self, id: int) -> None:
+        """One id more."""
+        if self._count >= self._size - 1:
+            self._followed.setdefault(tuple(self._last), set()).add(id)
+        self._last.append(id)
+        self._count += 1
+
+    @property
+    def banned(self) -> list[int]:
+        """The ids that would make a run of `size` which is there already."""
+        return list(self._followed.get(tuple(self._last), ())) if self._count >= self._size - 1 else []
 
 
 def likeliest(logits_BV: Tensor) -> list[int]:

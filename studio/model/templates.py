@@ -83,14 +83,16 @@ class Template:
         special: Mapping[str, str],
         tools: list[dict[str, Any]] | None = None,
         add_generation_prompt: bool = False,
+        enable_thinking: bool | None = None,
     ) -> str:
         """The text that `apply_chat_template(tokenize=False)` gives, byte for byte.
 
-        `special` are the tokenizer's special tokens by name. Raises RowError when the template
-        refuses the conversation or cannot render it.
+        `special` are the tokenizer's special tokens by name; `enable_thinking` None leaves that to the
+        template. Raises RowError when the template refuses the conversation or cannot render it.
         """
         template = compiled(self.jinja, marks=False)
-        return self._run(template, messages, special, tools, add_generation_prompt)
+        asked = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
+        return self._run(template, messages, {**special, **asked}, tools, add_generation_prompt)
 
     def render_marked(
         self,
@@ -115,13 +117,13 @@ class Template:
         self,
         template: jinja2.Template,
         messages: Sequence[Message],
-        special: Mapping[str, str],
+        known: Mapping[str, str | bool],
         tools: list[dict[str, Any]] | None,
         add_generation_prompt: bool,
     ) -> str:
         try:
             return template.render(
-                **special,
+                **known,
                 messages=[plain(message) for message in messages],
                 tools=tools,
                 documents=None,

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
-from studio.errors import RowError, StudioError
+from studio.errors import RowError, StudioError, UsageError
 from studio.model.answer import BusyError, EndedError, TooLongError
 
 # A client is asked to wait so long before it comes again.
@@ -48,6 +48,8 @@ def refusal_of(error: StudioError) -> Refusal:
         return Refusal(400, sentence, param="messages", code="context_length_exceeded")
     if isinstance(error, RowError):
         return Refusal(400, sentence, param="messages", code="invalid_value")
+    if isinstance(error, UsageError):
+        return Refusal(400, sentence, code="unsupported_parameter")
     if isinstance(error, BusyError):
         return Refusal(429, sentence, code="queue_full", retry=True)
     if isinstance(error, EndedError):

@@ -169,6 +169,12 @@ class ResponseFormat(_Part):
         return value
 
 
+class TemplateSettings(_Part):
+    """What a request may set of the chat template."""
+
+    enable_thinking: Annotated[bool, Field(strict=True)] | None = None
+
+
 class ChatRequest(_Part):
     """The body of POST /v1/chat/completions."""
 
@@ -185,12 +191,16 @@ class ChatRequest(_Part):
     presence_penalty: Number | None = Field(None, ge=-2, le=2)
     frequency_penalty: Number | None = Field(None, ge=-2, le=2)
     repetition_penalty: Number | None = Field(None, ge=0.01, le=10)
+    no_repeat_ngram_size: Whole | None = Field(None, ge=0, le=10**4)
     seed: Whole | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: list[str] = Field([], max_length=STOPS)
     tools: list[Tool] = Field([], max_length=TOOLS)
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
+    add_generation_prompt: bool = Field(True, strict=True)
+    continue_final_message: bool = Field(False, strict=True)
+    chat_template_kwargs: TemplateSettings = TemplateSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -258,6 +268,7 @@ class ChatRequest(_Part):
             "presence_penalty": self.presence_penalty,
             "frequency_penalty": self.frequency_penalty,
             "repetition_penalty": self.repetition_penalty,
+            "no_repeat_ngram_size": self.no_repeat_ngram_size,
         }
         if self.temperature is not None:
             changes["do_sample"] = draws

@@ -24,9 +24,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from studio.arguments.generation import GenerationArguments
 from studio.errors import StudioError, UsageError, WorkspaceError
-from studio.model.answer import Answer, Engine
+from studio.model.answer import Answer, Conversation, Engine
+from studio.model.prompting import Prompter
 from studio.serve.completion import Completion
-from studio.serve.reading import OPEN, Reader
+from studio.serve.prompt import is_plain, opens_thinking, prompt_of, shown
+from studio.serve.reading import Reader
 from studio.serve.refusal import Refusal, refusal_of, refusal_of_fields
 from studio.serve.schema import ChatRequest
 
@@ -47,33 +49,58 @@ class Service:
     special: Sequence[str]
     say: Callable[[str], None]
     created: int
+    prompter: Prompter | None = None
+    """Without one, prompts are neither shown nor gone on with."""
 
     def begin(self, body: ChatRequest) -> Completion:
         """Start every answer of a request. Raises Refusal."""
-        if body.model not in self.names:
-            served = ", ".join(self.names)
-            sentence = f"the model {body.model[:80]!r} is not served here; {served} is."
-            raise Refusal(404, sentence, param="model", code="model_not_found")
+        self.must_fit(body)
         tools = body.offered
-        if tools and not self.shows_tools:
-            sentence = "the model's chat template has no place for tools. Leave tools out, or serve another model."
-            raise Refusal(400, sentence, param="tools", code="unsupported_parameter")
         if body.n > self.engine.most:
             sentence = f"must be at most {self.engine.most} here, as many answers as this server computes or lets wait."
             raise Refusal(400, f"n: {sentence}", param="n", code="invalid_value")
         started: list[Answer] = []
+        inside = False
         try:
+            conversation: Conversation = body.conversation
+            if not is_plain(body):
+                conversation, inside = prompt_of(self.must_show(), body)
             for number in range(body.n):
                 seed = None if body.seed is None else body.seed + number
                 asked, stop = body.asked(self.asked), tuple(body.stop)
-                started.append(self.engine.start(body.conversation, asked, tools=tools, stop=stop, seed=seed))
+                started.append(self.engine.start(conversation, asked, tools=tools, stop=stop, seed=seed))
         except StudioError as error:
             for answer in started:
                 answer.cancel()
             raise refusal_of(error) from None
-        readers = [Reader(tools, thinks=one.prompt.rstrip().endswith(OPEN), special=self.special) for one in started]
+        thinks = [inside if body.continue_final_message else opens_thinking(one.prompt) for one in started]
+        readers = [Reader(tools, thinks=each, special=self.special) for each in thinks]
         usage = body.stream and body.stream_options is not None and body.stream_options.include_usage
         return Completion(body.model, started, readers, usage, one_call=body.parallel_tool_calls is False)
+
+    def must_fit(self, body: ChatRequest) -> None:
+        """Raises Refusal for a model that is not served, or tools that its template cannot show."""
+        if body.model not in self.names:
+            served = ", ".join(self.names)
+            sentence = f"the model {body.model[:80]!r} is not served here; {served} is."
+            raise Refusal(404, sentence, param="model", code="model_not_found")
+        if body.offered and not self.shows_tools:
+            sentence = "the model's chat template has no place for tools. Leave tools out, or serve another model."
+            raise Refusal(400, sentence, param="tools", code="unsupported_parameter")
+
+    def must_show(self) -> Prompter:
+        """What prompts are made with. Raises Refusal when this server has none."""
+        if self.prompter is None:
+            raise Refusal(501, "prompts are neither shown nor gone on with here.", code="unsupported_parameter")
+        return self.prompter
+
+    def prompt(self, body: ChatRequest) -> dict[str, Any]:
+        """The prompt of a request, as it is shown. Raises Refusal."""
+        self.must_fit(body)
+        try:
+            return shown(self.must_show(), body)
+        except StudioError as error:
+            raise refusal_of(error) from None
 
     def told(self, completion: Completion, since: float) -> None:
         """One line a request: sizes and times, never what was asked or answered."""
@@ -93,6 +120,11 @@ def make_app(service: Service, root_path: str = "") -> FastAPI:
         since = time.monotonic()
         completion = await run_in_threadpool(service.begin, body)
         return _Reply(completion, stream=body.stream, done=lambda: service.told(completion, since))
+
+    @app.post("/v1/prompt")
+    async def prompt(body: ChatRequest) -> dict[str, Any]:
+        """What the model would read: text, tokens, and how many it can read."""
+        return await run_in_threadpool(service.prompt, body)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 DANGEROUS = (
-    "chat_template", "chat_template_kwargs", "trust_remote_code", "lora_request", "extra_body", "logits_processors",
-    "mm_processor_kwargs",
+    "chat_template", "trust_remote_code", "lora_request", "extra_body", "logits_processors", "mm_processor_kwargs",
 )  # fmt: skip
 PROBABILITIES = "probabilities are not told; leave it out"
 NO_FORM = "the form of an answer cannot be promised. Ask for it in the prompt"
@@ -38,8 +37,6 @@ ABSENT: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("include_stop_str_in_output", (None, False), "the stop string is never shown; leave it out"),
     ("skip_special_tokens", (None, True), "special tokens are not shown; leave it out"),
     ("echo", (None, False), "the prompt is not shown; leave it out"),
-    ("add_generation_prompt", (None, True), "an answer is always a message of its own; leave it out"),
-    ("continue_final_message", (None, False), "an answer is always a message of its own; leave it out"),
     *((name, (None,), NO_FORM) for name in ("guided_json", "guided_regex", "guided_choice", "guided_grammar")),
     *((name, (None,), NO_FORM) for name in ("guided_decoding_backend", "structured_outputs", "grammar")),
 )
@@ -50,6 +47,14 @@ def refused(body: Mapping[str, Any]) -> tuple[str, str] | None:
     for name in DANGEROUS:
         if name in body:
             return name, "can only be set where the server is started, not in a request."
+    thinking = body.get("chat_template_kwargs") or {}
+    if not isinstance(thinking, dict) or any(name != "enable_thinking" for name in thinking):
+        return "chat_template_kwargs", "may hold enable_thinking (true or false) and nothing else."
+    goes_on, begins = body.get("continue_final_message") is True, body.get("add_generation_prompt") is not False
+    if goes_on == begins:
+        return "continue_final_message", (
+            "true goes with add_generation_prompt false, and both are left out for an answer of its own."
+        )
     for name, harmless, instead in ABSENT:
         if name in body and body[name] not in harmless:
             return name, f"is not supported: {instead}."

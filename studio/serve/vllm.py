@@ -101,6 +101,8 @@ class VllmEngine:
         seed: int | None = None,
     ) -> Answer:
         """Begin an answer: as studio.model.answer.Engine says."""
+        if asked.no_repeat_ngram_size:
+            raise UsageError("no_repeat_ngram_size: vLLM has none; leave it out, or use repetition_penalty.")
         text = self._prompter.prompt(conversation, tools)
         ids = self._prompter.encode(text, plain=isinstance(conversation, str))
         if self._ended:

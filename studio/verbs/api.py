@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.arguments.check import arguments_in
-from studio.arguments.generation import GenerationArguments
-from studio.arguments.model import ModelArguments
-from studio.arguments.serve import EngineArguments, ServeArguments
-from studio.arguments.template import TemplateArguments
 from studio.command import help_text, read_set
 from studio.errors import ArgumentError
-from studio.recipe import ArgumentSet, groups_of
+from studio.recipe import ApiSet, groups_of
 from studio.verbs.export import find_parts
-from studio.workspace import Workspace
+from studio.workspace import Workspace, write_json
 
 if TYPE_CHECKING:
     from studio.model.answer import Engine
@@ -31,16 +29,6 @@ HEAD = """usage: studio api [FILE.yaml] --model_name_or_path DIR [--port 8000]
 
 Clients of OpenAI take http://127.0.0.1:8000/v1 as their base URL. Without a key in STUDIO_API_KEY (or
 API_KEY) only this machine is served. What a request leaves open is answered as the arguments here say."""
-
-
-class ApiSet(ArgumentSet):
-    """The arguments of the verb."""
-
-    model: ModelArguments
-    template: TemplateArguments
-    serve: ServeArguments
-    engine: EngineArguments
-    generation: GenerationArguments
 
 
 def run(words: list[str], workspace: str) -> int:
@@ -57,13 +45,20 @@ def run(words: list[str], workspace: str) -> int:
         _say(note)
     from studio.serve.opening import without_collections
 
+    # Also while it loads, being asked to end is no failure.
+    signal.signal(signal.SIGTERM, _end)
     with without_collections():
         app, taken, engine, url = _ready(asked, place)
     from studio.serve.server import run as serve
 
-    names = " and ".join(_names(asked))
+    names = _names(asked)
+
+    def ready() -> None:
+        print(f"{' and '.join(names)} answers at {url}", flush=True)
+        _tell_job(url, names)
+
     try:
-        serve(app, taken, engine, lambda: print(f"{names} answers at {url}", flush=True))
+        serve(app, taken, engine, ready)
     finally:
         engine.stop()
         taken.close()
@@ -98,6 +93,7 @@ def _ready(asked: ApiSet, place: Workspace) -> tuple[Guard, socket.socket, Engin
         special=prompter.tokenizer.end_strings,
         say=_say,
         created=int(time.time()),
+        prompter=prompter,
     )
     app = make_app(service, serve.root_path)
     outside = not is_loopback(serve.host)
@@ -109,6 +105,16 @@ def _ready(asked: ApiSet, place: Workspace) -> tuple[Guard, socket.socket, Engin
 def _names(asked: ApiSet) -> list[str]:
     """The names under which the model is served."""
     return list(asked.serve.served_model_name) or [asked.model.model_name_or_path.rstrip("/").rpartition("/")[2]]
+
+
+def _tell_job(url: str, names: list[str]) -> None:
+    """Where it answers, for who started it as a job."""
+    if folder := os.environ.get("STUDIO_JOB_FOLDER"):
+        write_json(Path(folder) / "endpoint.json", {"url": url, "names": names})
+
+
+def _end(*_: object) -> None:
+    raise SystemExit(0)
 
 
 def _say(sentence: str) -> None:

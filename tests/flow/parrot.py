@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +33,16 @@ TEMPLATE = (
 )
 
 
-def write_parrot(folder: Path, tokenizer_folder: Path) -> Path:
-    """The model in a new folder, with the tokens of another tokenizer and some of its own."""
+def write_parrot(
+    folder: Path, tokenizer_folder: Path, *, song: Sequence[str] = SONG, ends: bool = False, context: int = 512
+) -> Path:
+    """The model in a new folder, with the tokens of another tokenizer and some of its own.
+
+    It sings `song` for ever, or once where it `ends`.
+    """
     tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
     tokenizer.add_special_tokens([AddedToken(WITH_TOOLS, normalized=False)])
-    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in (SEES, CALL, *SONG)])
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in (SEES, CALL, *song)])
     folder.mkdir(parents=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = json.loads((tokenizer_folder / "tokenizer_config.json").read_text())
@@ -52,18 +58,19 @@ def write_parrot(folder: Path, tokenizer_folder: Path) -> Path:
         "num_hidden_layers": 1,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "max_position_embeddings": 512,
+        "max_position_embeddings": context,
         "tie_word_embeddings": False,
         "eos_token_id": tokenizer.token_to_id(TURN_END),
         "dtype": "float32",
     }
     (folder / "config.json").write_text(json.dumps(config))
-    save_file(_weights(tokenizer, size), str(folder / "model.safetensors"), metadata={"format": "pt"})
+    chain = ["Ċ", *song, TURN_END if ends else song[0]]
+    save_file(_weights(tokenizer, size, chain), str(folder / "model.safetensors"), metadata={"format": "pt"})
     return folder
 
 
-def _weights(tokenizer: Tokenizer, size: int) -> dict[str, np.ndarray]:
-    chains = [[WITH_TOOLS, SEES, CALL, TURN_END], ["Ċ", *SONG, SONG[0]]]
+def _weights(tokenizer: Tokenizer, size: int, song: list[str]) -> dict[str, np.ndarray]:
+    chains = [[WITH_TOOLS, SEES, CALL, TURN_END], song]
     head = np.zeros((size, size), dtype="float32")
     for chain in chains:
         for one, following in itertools.pairwise(chain):

@@ -146,3 +146,11 @@ def test_what_may_begin_a_stop_string_waits_and_comes_when_it_does_not(byte_leve
 def test_the_overlap_is_the_longest_end_that_begins_the_stop(text: str, stop: str) -> None:
     sizes = [size for size in range(1, len(stop)) if size <= len(text) and text.endswith(stop[:size])]
     assert overlap(text, stop) == max(sizes, default=0)
+
+
+def test_a_text_that_goes_on_keeps_the_blank_at_its_beginning() -> None:
+    fast = sentencepiece()
+    before = [fast.token_to_id(piece) for piece in ("▁the", "n")]
+    said = [fast.token_to_id(piece) for piece in ("▁the", "y", "▁a")]
+    assert "".join(pieces(fast, said)) == "they a"
+    assert "".join(pieces(fast, said, before=before)) == " they a"

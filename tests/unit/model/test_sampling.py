@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import (
     LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -76,6 +77,23 @@ def test_the_repetition_penalty_is_that_of_transformers(penalty: float) -> None:
     one = chooser(prompt=prompt, do_sample=False, repetition_penalty=penalty)
     assert one.choose(logits_V) == int(expected.argmax())
     torch.testing.assert_close(chooser(prompt=prompt, repetition_penalty=penalty)._penalised(logits_V), expected)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_runs_that_may_not_come_again_are_those_of_transformers(size: int) -> None:
+    said = [5, 9, 5, 7, 9, 5]
+    processor = NoRepeatNGramLogitsProcessor(size)
+    one = chooser(prompt=tuple(said), do_sample=False, no_repeat_ngram_size=size)
+    few = 12
+    for seed in range(60):
+        # Few tokens are likely, so that runs come again all the time.
+        logits_V = logits(seed) - torch.arange(SIZE).ge(few) * 100
+        expected = processor(torch.tensor([said]), logits_V[None].clone())[0]
+        torch.testing.assert_close(one._penalised(logits_V), expected)
+        said.append(one.choose(logits_V))
+        assert said[-1] == int(expected.argmax())
+    runs = list(zip(*(said[6 - size + 1 + at :] for at in range(size)), strict=False))
+    assert len(set(runs)) == len(runs)
 
 
 def test_presence_counts_once_and_frequency_each_time_and_the_prompt_does_not_count() -> None:

@@ -10,6 +10,7 @@ import uvicorn
 from studio.arguments.generation import GenerationArguments
 from studio.errors import MemoryFullError, RowError, StudioError, UsageError, WorkspaceError
 from studio.model.answer import BusyError, EndedError, TooLongError
+from studio.model.prompting import Prompter
 from studio.serve.server import Server, Service, bind, make_app
 from tests.unit.serve.scripted import ScriptedEngine
 
@@ -21,10 +22,11 @@ CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_
 class Client:
     """Asks an application without a network."""
 
-    def __init__(self, engine: ScriptedEngine, *, shows_tools: bool = True) -> None:
+    def __init__(self, engine: ScriptedEngine, *, shows_tools: bool = True, prompter: Prompter | None = None) -> None:
         self.said: list[str] = []
-        asked = GenerationArguments(max_new_tokens=99)
-        self.app = make_app(Service(engine, ["tiny", "other"], asked, shows_tools, ("<s>",), self.said.append, 5))
+        asked, names = GenerationArguments(max_new_tokens=99), ["tiny", "other"]
+        service = Service(engine, names, asked, shows_tools, ("<s>",), self.said.append, 5, prompter)
+        self.app = make_app(service)
 
     def ask(self, **body: Any) -> httpx.Response:
         return self.send("POST", "/v1/chat/completions", json={"model": "tiny", "messages": ASK, **body})
