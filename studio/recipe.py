@@ -30,6 +30,7 @@ from studio.arguments.serve import EngineArguments, ServeArguments
 from studio.arguments.template import TemplateArguments
 from studio.arguments.training import TrainingArguments
 from studio.arguments.upstream import upstream_arguments
+from studio.arguments.web import WebArguments
 from studio.errors import ArgumentError
 from studio.registry import Registry, did_you_mean
 
@@ -113,6 +114,39 @@ class Recipe(ArgumentSet):
         return bool(self.data.val_size or self.data.eval_dataset or self.data.validation_file)
 
 
+class ExportSet(ArgumentSet):
+    """The arguments of `studio export`."""
+
+    model: ModelArguments
+    template: TemplateArguments
+    export: ExportArguments
+
+    def complaints(self) -> list[str]:
+        """What must be said otherwise before anything is read."""
+        told = []
+        if not self.model.model_name_or_path:
+            told.append("--model_name_or_path must name a model, a run or a checkpoint; it is empty.")
+        if not self.export.export_dir:
+            told.append("--export_dir must name the folder to write, such as models/my-model; it is empty.")
+        if self.model.quantization_bit is not None:
+            told.append("--quantization_bit: an export is in full precision, also of an adapter that learned on a base "
+                        "in 4 or 8 bits. Leave it out.")  # fmt: skip
+        if self.export.convert_pickle and (self.model.adapter_name_or_path or self.template != TemplateArguments()):
+            told.append("--convert_pickle converts one folder as it is. Give --adapter_name_or_path and what concerns "
+                        "the template when you export the converted folder.")  # fmt: skip
+        return told
+
+
+class ApiSet(ArgumentSet):
+    """The arguments of `studio api`."""
+
+    model: ModelArguments
+    template: TemplateArguments
+    serve: ServeArguments
+    engine: EngineArguments
+    generation: GenerationArguments
+
+
 _GROUPS: dict[str, type[Arguments]] = {
     "model": ModelArguments,
     "template": TemplateArguments,
@@ -136,6 +170,7 @@ def recipe_groups(stage: str) -> dict[str, type[Arguments]]:
 _OTHER_VERBS: dict[str, list[type[Arguments]]] = {
     "studio export": [ExportArguments],
     "studio chat": [ChatArguments, GenerationArguments, EngineArguments],
+    "studio webui": [WebArguments],
     "studio api": [ServeArguments],
     "studio data preview": [PreviewArguments],
     "studio data add": [SourceArguments, EntryArguments],

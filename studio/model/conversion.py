@@ -162,7 +162,7 @@ def _space(name: str, opened: Source, dtype: str) -> Space:
 
 
 class _Computed:
-    """Gives each tensor when its turn comes, and counts on a terminal."""
+    """Gives each tensor when its turn comes, and tells the parent process how far it is, in whole percents."""
 
     def __init__(self, opened: Source, nbytes: int) -> None:
         self.opened, self.nbytes, self.done, self.shown = opened, nbytes, 0, -1
@@ -174,10 +174,10 @@ class _Computed:
             raise ModelError(f"{space.name} does not fit {space.dtype}. Leave out --infer_dtype, or take bfloat16.")
         self.done += space.nbytes
         percent = 100 * self.done // max(self.nbytes, 1)
-        if percent != self.shown and sys.stderr.isatty():
+        if percent != self.shown:
             self.shown = percent
-            sys.stderr.write(f"\rconverting {percent:3d} %" + ("\n" if percent == 100 else ""))
-            sys.stderr.flush()
+            sys.stdout.write(f"{self.done} {self.nbytes}\n")
+            sys.stdout.flush()
         return cast
 
 

@@ -18,18 +18,19 @@ from pathlib import Path
 import torch
 
 from studio.arguments.export import ExportArguments
-from studio.errors import DiskFullError, ModelError, StudioError
+from studio.errors import DiskFullError, ModelError
 from studio.model import shards
 from studio.model.adapter import Adapter, open_adapter
 from studio.model.card import model_card
 from studio.model.companions import write_companions
 from studio.model.detour import merged_by_peft
 from studio.model.merge import LowRank
+from studio.model.outlay import SMALL_FILES_BYTES
 from studio.model.plan import Plan, Planned, plan, plan_merged
 from studio.model.quantise import Rounding, can_round, error_of, rounding_recorded
 from studio.model.report import GIGABYTE, Change, Report
 from studio.model.shards import DTYPES, Space
-from studio.model.staging import refuse_existing, staged
+from studio.model.staging import refuse_existing, refuse_nested, staged
 from studio.workspace import write_json, write_text
 
 RECORD = "export.json"
@@ -37,8 +38,6 @@ RECORD = "export.json"
 CHUNK = 1 << 22
 # Numbers of a weight that are rounded to see how much that changes them.
 SAMPLE = 1 << 20
-# Tokenizer, card and records, generously.
-SMALL_FILES_BYTES = 64 << 20
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -65,7 +64,7 @@ def export(
     """
     started = time.monotonic()
     refuse_existing(target, replace=asked.overwrite_export_dir)
-    _refuse_nested(target, [base, *adapters])
+    refuse_nested(target, [base, *adapters])
     opened = [open_adapter(folder) for folder in adapters]
     detour = "; ".join(f"{one.folder.name}: {one.detour}" for one in opened if one.detour)
     rounding = next(filter(None, map(rounding_recorded, adapters)), None)
@@ -201,14 +200,15 @@ def _change(name: str, raw: torch.Tensor, weight: torch.Tensor, values: torch.Te
     count = weight.numel()
     both = min(count, raw.numel())
     moved = changed = count - both
-    largest = 0.0
+    largest = rounded = 0.0
     for raw_N, weight_N, values_N in _chunks(both, raw, weight, values):
         before_N = raw_N.float()
         low, high = torch.aminmax(weight_N - before_N)
         largest = max(largest, -float(low), float(high))
+        rounded = max(rounded, *(abs(float(edge)) for edge in torch.aminmax(values_N.float() - weight_N)))
         moved += int(torch.count_nonzero(weight_N != before_N))
         changed += int(torch.count_nonzero((values_N != raw_N.to(values_N.dtype)) & (weight_N != before_N)))
-    return Change(name, count, moved, changed, largest)
+    return Change(name, count, moved, changed, largest, rounded)
 
 
 def _chunks(count: int, *whole: torch.Tensor) -> Iterator[list[torch.Tensor]]:
@@ -238,17 +238,6 @@ def _report(
         notes=tuple(notes),
         seconds=seconds,
     )
-
-
-def _refuse_nested(target: Path, sources: Sequence[Path]) -> None:
-    real = target.resolve()
-    for source in sources:
-        inner = source.resolve()
-        if real == inner or inner in real.parents or real in inner.parents:
-            raise StudioError(
-                f"the target must lie apart from what it is made of; {target} and {source} lie within each "
-                "other. Choose another export_dir."
-            )
 
 
 def _refuse_full_disk(target: Path, planned: Plan, *, detour: bool) -> None:

@@ -12,9 +12,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,10 +35,13 @@ PASSED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBR
           "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "STUDIO_ROOTS")  # fmt: skip
 
 
-def convert(source: Path, target: Path, asked: ExportArguments) -> int:
+def convert(
+    source: Path, target: Path, asked: ExportArguments, progress: Callable[[int, int], None] | None = None
+) -> int:
     """Convert the folder `source` into the new folder `target` in a child process; gives its exit code.
 
-    The child says itself what is wrong. Raises ModelError when it was ended from outside.
+    `progress` gets the bytes done and the bytes in all. The child says itself what is wrong. Raises ModelError
+    when it was ended from outside.
     """
     environment = {name: os.environ[name] for name in PASSED if name in os.environ}
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
@@ -46,13 +51,23 @@ def convert(source: Path, target: Path, asked: ExportArguments) -> int:
         "dtype": asked.infer_dtype, "replace": asked.overwrite_export_dir,
     }  # fmt: skip
     # -P: no module of the current folder stands in for one of Python's.
-    done = subprocess.run([sys.executable, "-P", "-m", __spec__.name, json.dumps(order)], env=environment, check=False)
-    if done.returncode < 0:
+    words = [sys.executable, "-P", "-m", __spec__.name, json.dumps(order)]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            for line in child.stdout or ():
+                done, _, total = line.strip().partition(" ")
+                if progress is not None and done.isdecimal() and total.isdecimal():
+                    progress(int(done), int(total))
+            code = child.wait()
+        except BaseException:
+            child.terminate()
+            raise
+    if code < 0:
         raise ModelError(
-            f"the conversion of {source} was ended by signal {-done.returncode}. When memory ran out, free some; "
+            f"the conversion of {source} was ended by signal {-code}. When memory ran out, free some; "
             "nothing is left of the try."
         )
-    return done.returncode
+    return code
 
 
 def open_pickle(path: Path) -> dict[str, torch.Tensor]:
@@ -138,6 +153,8 @@ def main(words: list[str]) -> int:
     from studio.model.conversion import run
 
     order = json.loads(words[0])
+    # Being asked to end is an error like any other on the way: what was half written is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(Path(order.pop("source")), Path(order.pop("target")), **order)
         return 0

@@ -14,12 +14,12 @@ from studio.model.adapter import Adapter
 from studio.model.fit import steps
 from studio.model.load import read_config
 from studio.model.merge import LowRank, Replace, Rows, Step
+from studio.model.outlay import TYPES
 from studio.model.shards import Space, read
 from studio.model.weights import Tensor, main_dtype, tensors
 
 OUTPUTS = ("lm_head.weight", "embed_out.weight")
 INPUTS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
-TYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ MUCH_LOST = 0.5
 class Change:
     """What became of one weight that an adapter touches, in numbers of its values.
 
+    `max_rounding` is the largest distance between a written value and the merged one in float32.
     Where the adapter learned on a rounded base, two sums of squares over a sample of the values: by how much
     the adapter moves them, and by how much that rounding did.
     """
@@ -24,6 +25,7 @@ class Change:
     moved: int
     changed: int
     max_change: float
+    max_rounding: float = 0.0
     moved_square: float = 0.0
     rounding_square: float = 0.0
 
@@ -59,6 +61,11 @@ class Report:
         return max((change.max_change for change in self.touched), default=0.0)
 
     @property
+    def max_rounding(self) -> float:
+        """The largest distance between a written value and the merged one in float32."""
+        return max((change.max_rounding for change in self.touched), default=0.0)
+
+    @property
     def lost_share(self) -> float:
         """The share of moved values that the cast puts back where they were."""
         return 1 - self.changed / self.moved if self.moved else 0.0
@@ -90,6 +97,7 @@ class Report:
             "changed": self.changed,
             "lost_share": self.lost_share,
             "max_change": self.max_change,
+            "max_rounding": self.max_rounding,
             "touched": [asdict(change) for change in self.touched],
             "notes": list(self.notes),
             "seconds": round(self.seconds, 3),

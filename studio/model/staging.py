@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,18 @@ def refuse_existing(target: Path, *, replace: bool) -> None:
             f"the target must be a new folder; {target} exists already. Choose another name, "
             "or set overwrite_export_dir to move the old one aside."
         )
+
+
+def refuse_nested(target: Path, sources: Sequence[Path]) -> None:
+    """Raise StudioError when `target` and what it is made of lie within each other."""
+    real = target.resolve()
+    for source in sources:
+        inner = source.resolve()
+        if real == inner or inner in real.parents or real in inner.parents:
+            raise StudioError(
+                f"the target must lie apart from what it is made of; {target} and {source} lie within each "
+                "other. Choose another export_dir."
+            )
 
 
 def aside(target: Path) -> Path:

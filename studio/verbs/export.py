@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from studio.arguments.check import arguments_in
-from studio.arguments.export import ExportArguments
 from studio.arguments.model import ModelArguments
 from studio.arguments.template import TemplateArguments
 from studio.command import help_text, read_set
 from studio.errors import ArgumentError, ModelError
+from studio.jobs.told import result, tell
 from studio.model.adapter import open_adapter
 from studio.model.code import check_code
 from studio.model.find import find_adapters, find_model
-from studio.recipe import ArgumentSet, groups_of
+from studio.recipe import ExportSet, groups_of
 from studio.workspace import Workspace
+
+# Weights named in the result; export.json has them all.
+MOST_CHANGED = 5
 
 HEAD = """usage: studio export [FILE.yaml] --model_name_or_path DIR [--adapter_name_or_path DIR] --export_dir DIR
 
@@ -24,14 +31,6 @@ HEAD = """usage: studio export [FILE.yaml] --model_name_or_path DIR [--adapter_n
 
 The folder of a LoRA run is enough: it knows its base. The merge is done in float32 and cast once.
 With --convert_pickle True a folder of pickled weights (.bin, Meta's .pth) becomes one of safetensors."""
-
-
-class ExportSet(ArgumentSet):
-    """The arguments of the verb."""
-
-    model: ModelArguments
-    template: TemplateArguments
-    export: ExportArguments
 
 
 def run(words: list[str], workspace: str) -> int:
@@ -42,13 +41,12 @@ def run(words: list[str], workspace: str) -> int:
         return 0
     place = Workspace.find(workspace)
     asked, notes = read_set(ExportSet, words, place.root)
-    if not asked.model.model_name_or_path or not asked.export.export_dir:
-        raise ArgumentError(["studio export needs --model_name_or_path and --export_dir; see --help."])
+    if complaints := asked.complaints():
+        raise ArgumentError([*complaints, "See studio export --help."])
     for note in notes:
         _say(note)
-    if asked.model.quantization_bit is not None:
-        raise ArgumentError(["--quantization_bit: an export is in full precision, also of an adapter that learned on a "
-                             "base in 4 or 8 bits. Leave it out."])  # fmt: skip
+    # Being asked to end is an error like any other on the way: what was half written is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if asked.export.convert_pickle:
         return _convert(asked, place)
     base, adapters = find_parts(asked.model, place)
@@ -58,25 +56,38 @@ def run(words: list[str], workspace: str) -> int:
     before_torch(os.environ)
     from studio.model.export import export
 
-    target = place.path(asked.export.export_dir)
-    export(base, adapters, target, asked.export, chat_template=template, say=_say, progress=_Bar())
+    target = place.target(asked.export.export_dir)
+    before = _aside(target)
+    told = export(base, adapters, target, asked.export, chat_template=template, say=_say, progress=_Bar("merging"))
+    touched = sorted(told.touched, key=lambda change: -change.max_change)[:MOST_CHANGED]
+    merge = told.as_dict() | {"touched": [asdict(change) for change in touched], "count": len(told.touched)}
+    _report(target, place, before, {"merge": merge, "template": asked.template.template, "sentence": told.sentence})
     print(place.shown(target))
     return 0
 
 
+def _aside(target: Path) -> set[Path]:
+    """The folders that stood at the target and were moved aside."""
+    return set(target.parent.glob(f"{glob.escape(target.name)}.old-*"))
+
+
+def _report(target: Path, place: Workspace, before: set[Path], more: dict[str, Any]) -> None:
+    """What came out, for the page."""
+    files = [{"name": path.name, "size": path.stat().st_size} for path in sorted(target.iterdir()) if path.is_file()]
+    old = [place.shown(path) for path in _aside(target) - before]
+    result({"target": place.shown(target), "files": files, "old": old[0] if old else "", **more})
+
+
 def _convert(asked: ExportSet, place: Workspace) -> int:
     """Pickled weights → safetensors, which a process of its own does."""
-    if asked.model.adapter_name_or_path or asked.template != TemplateArguments():
-        raise ArgumentError(
-            ["--convert_pickle converts one folder as it is. Give --adapter_name_or_path and what concerns "
-             "the template when you export the converted folder."]
-        )  # fmt: skip
     from studio.model.pickled import convert, refuse_needless
 
     source, target = place.path(asked.model.model_name_or_path), place.path(asked.export.export_dir)
     refuse_needless(source)
-    code = convert(source, target, asked.export)
+    before = _aside(target)
+    code = convert(source, target, asked.export, _Bar("converting"))
     if code == 0:
+        _report(target, place, before, {"source": place.shown(source)})
         print(place.shown(target))
     return code
 
@@ -135,15 +146,16 @@ def _say(sentence: str) -> None:
 
 
 class _Bar:
-    """Progress on a terminal, in whole percents; silent elsewhere."""
+    """Progress for the page, and in whole percents on a terminal."""
 
-    def __init__(self) -> None:
-        self.shown = -1
+    def __init__(self, what: str) -> None:
+        self.what, self.shown = what, -1
 
     def __call__(self, done: int, total: int) -> None:
+        tell(done, total, self.what if done < total else "checking")
         percent = 100 * done // max(total, 1)
         if percent != self.shown and sys.stderr.isatty():
             self.shown = percent
             end = "\n" if percent == 100 else ""
-            sys.stderr.write(f"\rmerging and writing {percent:3d} %{end}")
+            sys.stderr.write(f"\r{self.what} {percent:3d} %{end}")
             sys.stderr.flush()
