@@ -5,12 +5,33 @@ The map, read from top to bottom: it is the way of a run. Imports point downward
 __main__                 the verbs of the command line; nothing heavy until a verb needs it
 verbs/                   what each verb reads and says
     train  export  chat  api  data  env  doctor
+    jobs  job_views  job_words   what runs, waits and ran
+    webui  worker        the page in the browser; what takes jobs from the queue
+web/                     the page; it starts commands and reads folders
+    app  site  listen    everything that the browser asks for, what of, and the server that answers
+    guard  visitor  shield   who may ask, as a request says it; what browsers are told about every answer
+    login  token  audit  how somebody gets in, and who did what
+    head  assets  reference   our script first in the page; scripts and strings; the page about the API
+    page  panel          Gradio's part: tabs (one file each in tabs/), and places that scripts fill
+    api/  language/      our JSON endpoints, one subject a file; every string by key
+    form  naming         a filled form → the command that it says, with every complaint
+    machine  child       how full the machine is; a command run for a moment, such as the check before a start
+    exporting            an export before it starts: its command, target, sizes, and what stands in its way
+    schema  components   the declarations as fields: of our scripts, and of Gradio
+    pasted               a pasted command, YAML or JSON → values for the form
+    models_view          which models a workspace has, and what each is
+    jobs_view  news      jobs and runs as the page is told of them; what came since it last asked
+    serving  proxy       models that are loaded for chat; requests passed on to them
+    datasets_view  datasets_rows   the datasets of the registry; their rows as text and tokens
+    datasets_add  datasets_count   uploads and new entries; statistics, kept or counted by a job
+    preferences          the better one of two answers → a row of a dataset
 doctor/                  what this machine has, and whether it works
     facts                versions, hardware, settings
     machine  place  probe  finding   checks: of the machine, of the workspace, by trying
 serve/                   using a model
     opening              arguments → an engine that answers
     server  guard        the OpenAI-compatible API, and who may speak to it
+    prompt               the prompt of a request: rendered, gone on with, shown
     schema  unsupported  refusal   a request as OpenAI's clients write it, and what they are told in place of answers
     completion  reading   answers → bodies and events; text → thinking, words, calls of tools
     terminal  transcript  showing   a conversation in the terminal
@@ -39,9 +60,21 @@ jobs/                    when and where
     launch               command → processes
     signals              being asked to stop
     log  progress  plot  what a run says
+    told                 what other long commands say of themselves
+    job                  what was asked of the machine, where it stands, how it ended
+    store  rows  schema  the list of jobs, in one SQLite file
+    steps                the steps of an attempt, only forwards
+    identity             which process is which, and all that belong to a job
+    supervisor           one small process for each job: starts it, watches it, says how it ended
+    worker  adopt        the loop over the queue; what became of jobs whose supervisor is gone
+    slots                who may start beside whom
+    hold                 one page and one worker in a workspace
+    failure              exit code and log → cause, the line that proves it, what to do
+    runs  lineage  look  run folders without the store: how they stand, what hangs together, how far they are
+    rebuild              the list of jobs made anew from folders
 data/                    rows
     catalog  entry  keys   dataset_info.json → entries
-    register             a file without an entry → an entry
+    register  edit       a file without an entry → an entry; the registry as a text that is edited
     files  parts         entry → files, local or from a hub
     reading  source      files → raw rows, all of them or a page
     readers  lines  blocks  arrays  tables  parquet  arrow  syntax   one form of file each
@@ -49,7 +82,7 @@ data/                    rows
     example              the one shape of a row, and the registry of formats
     formats  chats  wild   raw row → Example, one function a format
     conversations  calls  columns  ranked   the parts of a row: turns, tool calls, columns, pairs and labels
-    kinds                what the rows of an entry are for
+    kinds                what the rows of an entry are for, and the stages they fit
     recognise  shapes    rows without an entry → format and columns
     turns                Example → text, and what of it is learned
     render  mask         Example → tokens with a loss mask
@@ -57,6 +90,7 @@ data/                    rows
     report               what became of each row
     pack                 rows → sequences without gaps
     inspect              a page of a dataset as training sees it
+    statistics  histogram   all of it, counted: lengths, what is learned, what is cut, what is refused
 model/                   weights
     find  hub            name → folder, here or on a hub
     huggingface  modelscope  snapshots  asking   one hub each, its cache, and how long it is waited for
@@ -74,6 +108,7 @@ model/                   weights
     staging              a folder appears under its name when it is whole
     weights  shards      safetensors by header and by slice
     adapter  fit  merge  plan  detour  export  report   adapter + base → model
+    outlay               what that will cost in disk, told before it starts
     companions  card  modelfile   what stands beside the weights
     prompting            conversation → ids
     decode  sampling  detokenise   the model's steps for many answers; logits → token; ids → text
@@ -84,7 +119,7 @@ command                  recipe ⇄ argument list, file, shell line
 rules                    what must hold between arguments of different groups
 recipe                   one complete, checked set of arguments
 arguments/               what may be asked, each argument declared once
-    base  model  template  method  data  training  generation  export  chat  serve  preview
+    base  model  template  method  data  training  generation  export  chat  serve  preview  web
     upstream             the other fields of transformers.TrainingArguments
     aliases              other names for what the studio has
     refused  reasons     names of the ecosystem that are not taken, and why

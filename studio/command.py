@@ -130,13 +130,18 @@ def read_raw(words: Sequence[str], known: Mapping[str, Argument], root: Path | N
     hanging, rest = _hanging(rest)
     pairs += hanging
     flags = _read_flags(rest, known)
-    values = {name: _value(_meant(name, known), text) for name, text in (from_file | dict(pairs)).items()}
+    values = typed(from_file | dict(pairs), known)
     counts = Counter([name for name, _ in pairs] + [word[2:] for word in rest if word.startswith("--")])
     # One argument, one value: which of two would count must not be left to guessing.
     doubled = {
         name: Unreadable(f"--{shown(name)}: stands more than once. Keep one.") for name, n in counts.items() if n > 1
     }
     return {**values, **flags, **doubled}
+
+
+def typed(raw: Mapping[str, Any], known: Mapping[str, Argument]) -> dict[str, Any]:
+    """Values by name as their declared types want them, where they came as text: from a file or a form."""
+    return {name: _value(_meant(name, known), value) for name, value in raw.items()}
 
 
 def _hanging(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -27,6 +28,9 @@ class Registry(Generic[T]):
         self._things: dict[str, T] = {}
         # Called once, before the first look-up: imports the modules that add the things.
         self._load = load
+        # A second thread waits until all things are there; what is imported may itself look something up.
+        self._lock = threading.RLock()
+        self._ready = load is None
 
     def add(self, name: str, thing: T) -> T:
         """Put a thing under a name that is still free."""
@@ -54,7 +58,10 @@ class Registry(Generic[T]):
         return iter(self._all())
 
     def _all(self) -> dict[str, T]:
-        if self._load is not None:
-            load, self._load = self._load, None
-            load()
+        if not self._ready:
+            with self._lock:
+                load, self._load = self._load, None
+                if load is not None:
+                    load()
+                    self._ready = True
         return self._things

@@ -27,7 +27,11 @@ class _Number(str):
 
 def read_settings(path: Path) -> dict[str, Any]:
     """Raw values by name from a YAML or JSON file. Raises StudioError with file and line."""
-    text = _read_text(path)
+    return parse_settings(_read_text(path), path)
+
+
+def parse_settings(text: str, path: Path) -> dict[str, Any]:
+    """Raw values by name from the text of such a file; `path` is what complaints call it, and tells JSON by its end."""
     values = _read_json(path, text) if path.suffix.lower() == ".json" else _read_yaml(path, text)
     if not isinstance(values, dict):
         kind = "a list" if isinstance(values, list | tuple) else "a single value"

@@ -14,6 +14,25 @@ TABS = {"train": train.build, "datasets": datasets.build, "jobs": jobs.build, "c
         "export": export.build}  # fmt: skip
 
 
+def theme() -> gradio.themes.Base:
+    """Colours and sizes; text that explains is dark enough to be read (4.5 to 1)."""
+    found = gradio.themes.Default(primary_hue=gradio.themes.colors.indigo, neutral_hue=gradio.themes.colors.slate)
+    dressed: gradio.themes.Base = found.set(
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_500",
+        block_info_text_color_dark="*neutral_400",
+        input_placeholder_color="*neutral_400",
+        input_placeholder_color_dark="*neutral_500",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_500",
+        color_accent="*primary_600",
+    )
+    return dressed
+
+
 def blocks(site: Site) -> gradio.Blocks:
     """The whole page. Nothing in it opens a connection that stays: no state, no timers, no chat interface."""
     # Uploads that Gradio keeps are swept once a day.
@@ -24,4 +43,5 @@ def blocks(site: Site) -> gradio.Blocks:
             for name, build in TABS.items():
                 with gradio.Tab(word(f"tabs.{name}"), id=name, elem_id=f"tab-{name}"):
                     build(site)
-    return page
+    built: gradio.Blocks = page
+    return built

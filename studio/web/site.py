@@ -23,6 +23,11 @@ class Site:
     public_hosts: tuple[str, ...] = ()
     trusts_code: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
+    host: str = "127.0.0.1"
+    port: int = 0
+    session: str = ""
+    """What the browser keeps in place of the token; "" is made from the token."""
+    frame_ancestors: tuple[str, ...] = ()
 
     @property
     def environment(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +28,31 @@ def strings(language: str) -> dict[str, str]:
     return found
 
 
+# What Gradio's own components show: language → key → text. The page carries these in its head.
+_SHOWN: dict[str, dict[str, str]] = {code: {} for code in LANGUAGES}
+
+
 def word(key: str) -> Any:
     """A text of ours as Gradio wants it: a key that the page looks up in the person's language."""
-    from gradio.i18n import I18nData
-
     if key not in strings("en"):
         raise KeyError(f"no string {key!r} in {FOLDER / 'en'}")
+    return made(key, {code: strings(code).get(key, strings("en")[key]) for code in LANGUAGES})
+
+
+def made(key: str, texts: Mapping[str, str]) -> Any:
+    """The same for a text that is put together: language → text."""
+    from gradio.i18n import I18nData
+
+    for code in LANGUAGES:
+        _SHOWN[code][key] = texts[code]
     return I18nData(key)
 
 
 def for_gradio() -> Any:
-    """All strings, in the form in which Gradio hands them to the page.
+    """The strings of Gradio's components, as it hands them to the page; to be asked once the page is built.
 
     Gradio takes the browser's language, as the script in the page's head has set it.
     """
     from gradio.i18n import I18n
 
-    return I18n(**{TAGS[code]: strings(code) for code in LANGUAGES})
+    return I18n(**{TAGS[code]: _SHOWN[code] for code in LANGUAGES})

@@ -73,11 +73,13 @@ export function poll(element, ask, every_ms = 1000) {
   const round = async () => {
     clearTimeout(timer);
     if (ended || busy) return;
-    if (!document.hidden && element.isConnected && element.offsetParent !== null) {
+    const seen = !document.hidden && element.isConnected && element.offsetParent !== null;
+    if (seen) {
       busy = true;
       try { await ask(); } finally { busy = false; }
     }
-    if (!ended) timer = setTimeout(round, every_ms);
+    // What is not shown yet asks nothing, but begins at once when it is.
+    if (!ended) timer = setTimeout(round, seen ? every_ms : Math.min(every_ms, 250));
   };
   document.addEventListener("visibilitychange", round);
   round();
@@ -150,9 +152,20 @@ export async function copy(text) {
   toast(t("studio.copied"), "good");
 }
 
-/** Show a tab of the page: "train", "datasets", "jobs", "chat", "export". */
+/** The tabs of the page, in their order. */
+export const TABS = ["train", "datasets", "jobs", "chat", "export"];
+
+/** Show a tab of the page. */
 export function show(tab) {
-  document.querySelector(`#tab-${tab}-button`)?.click();
+  const own = document.querySelector(`#tab-${tab}-button`);
+  if (own) {
+    own.click();
+    return;
+  }
+  // On a narrow page Gradio puts the tabs that do not fit into a menu, without their names: their place tells which is which.
+  const bar = document.querySelector("#studio-tabs > .tab-wrapper");
+  const text = bar?.querySelectorAll(".tab-container.visually-hidden button")[TABS.indexOf(tab)]?.textContent;
+  [...(bar?.querySelectorAll(".overflow-dropdown button") || [])].find((each) => each.textContent === text)?.click();
 }
 
 /** Numbers and times as people read them. */

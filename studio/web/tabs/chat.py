@@ -1,4 +1,4 @@
-"""The Chat tab."""
+"""The Chat tab: models that are loaded, conversations with them, and which of two answers was better."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Datasets tab."""
+"""The Datasets tab: one place that static/datasets.js fills."""
 
 from __future__ import annotations
 

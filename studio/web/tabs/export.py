@@ -1,4 +1,4 @@
-"""The Export tab."""
+"""The Export tab: a script fills it (`static/export.js`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Jobs tab."""
+"""The Jobs tab: queue, history, one run opened, several compared; its script draws everything."""
 
 from __future__ import annotations
 
