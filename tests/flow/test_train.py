@@ -179,3 +179,11 @@ def test_the_installed_command_ends_with_the_sentence_and_the_code(studio: Calla
     done = studio("train", "--dataset", "tiny_sft", "--output_dir", "saves/x", "--model_name_or_path", "models/tny")
     assert done.returncode == 10
     assert "no model folder 'models/tny'" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_file_of_arguments_in_json_is_trained(place: Workspace, command: Any, look: Any, small: dict[str, str]):
+    asked = {**small, "dataset": ["tiny_sft"], "max_steps": 2, "bf16": False, "output_dir": "saves/from_a_file"}
+    place.path("config.json").write_text(json.dumps(asked))
+    done = command(place, "train", "config.json")
+    assert done.code == 0, done.err
+    assert look(place.path("saves/from_a_file")).json("run.json")["finished"]

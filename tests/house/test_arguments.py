@@ -18,6 +18,7 @@ import studio.stages
 from studio.arguments.base import Argument, Arguments, declared
 from studio.arguments.method import MethodArguments
 from studio.arguments.upstream import upstream_arguments, upstream_fields
+from studio.arguments.web import WebArguments
 from studio.recipe import STAGES, arguments_of
 
 PACKAGE = Path(studio.__file__).parent
@@ -68,8 +69,21 @@ def test_every_argument_is_explained() -> None:
     assert not unexplained, f"needs a docstring below the field: {unexplained}"
 
 
+# What page and API each have for themselves, and why it is not shared.
+OWN_OF_THE_PAGE = {
+    "host": "the page always has a token, the API may have a key",
+    "port": "each has its own usual one",
+    "root_path": "what stands behind it is another",
+    "public_host": "the page's may have a port and https:// before it",
+    "trust_remote_code": "the page allows it, a job asks for it",
+}
+
+
 def test_no_argument_is_declared_twice() -> None:
-    counts = Counter(argument.name for _, argument in DECLARED)
+    counts = Counter(argument.name for kind, argument in DECLARED if kind is not WebArguments)
+    assert [argument.name for kind, argument in DECLARED if kind is WebArguments and counts[argument.name]] == [
+        *OWN_OF_THE_PAGE
+    ], "say in OWN_OF_THE_PAGE why the page declares it too"
     twice = [name for name, count in counts.items() if count > 1]
     assert not twice, f"declare these in one place and share it: {twice}"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from studio.command import read_recipe, read_set
-from studio.verbs.export import ExportSet
+from studio.recipe import ExportSet
 
 ROOT = Path(__file__).parents[2]
 TRAIN = sorted(path for path in (ROOT / "examples").glob("*.yaml") if path.name != "export.yaml")

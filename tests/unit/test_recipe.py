@@ -5,9 +5,8 @@ import pytest
 from studio.arguments.check import fill
 from studio.command import read_recipe, read_set
 from studio.errors import ArgumentError
-from studio.recipe import ArgumentSet, Recipe, broken_rules, make_recipe, recipe_groups
+from studio.recipe import ArgumentSet, ExportSet, Recipe, broken_rules, make_recipe, recipe_groups
 from studio.verbs.chat import ChatSet
-from studio.verbs.export import ExportSet
 
 BASE = ["--model_name_or_path", "m", "--dataset", "d", "--output_dir", "o"]
 HELD_OUT = ["--val_size", "0.1"]

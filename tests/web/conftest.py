@@ -42,10 +42,11 @@ class Running:
 
 
 def start_studio(place: Workspace, *flags: str, environment: dict[str, str] | None = None) -> Running:
-    """Start `studio webui` on a free port and wait until it says its address."""
+    """Start `studio webui`, on a free port unless `--port` is among the flags; wait until it says its address."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("STUDIO_", "GRADIO_"))}
     kept |= {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **(environment or {})}
-    words = [sys.executable, "-m", "studio", "--workspace", str(place.root), "webui", "--port", "0", *flags]
+    port = () if "--port" in flags else ("--port", "0")
+    words = [sys.executable, "-m", "studio", "--workspace", str(place.root), "webui", *port, *flags]
     log = place.root / "webui.log"
     with log.open("a") as err:
         process = subprocess.Popen(
@@ -68,9 +69,6 @@ def start_studio(place: Workspace, *flags: str, environment: dict[str, str] | No
 
 def end_studio(running: Running) -> None:
     """End it and the worker that it started, with every job."""
-    for path in (running.place.root / ".studio").glob("jobs/*/supervisor.pid"):
-        _end(path)
-    _end(running.place.root / ".studio" / "worker.pid")
     if running.process.poll() is None:
         os.killpg(running.process.pid, signal.SIGTERM)
         try:
@@ -80,6 +78,10 @@ def end_studio(running: Running) -> None:
             running.process.wait()
     if running.process.stdout is not None:
         running.process.stdout.close()
+    # The page first, or it would start another worker meanwhile; then the worker, or it would start another job.
+    _end(running.place.root / ".studio" / "worker.pid")
+    for path in (running.place.root / ".studio").glob("jobs/*/supervisor.pid"):
+        _end(path)
 
 
 def _end(path: Path) -> None:
@@ -112,7 +114,10 @@ def browser() -> Iterator[object]:
         if os.environ.get("CI"):
             pytest.fail("no chromium: apt-get install chromium, or name one in STUDIO_TEST_BROWSER")
         pytest.skip("no chromium is installed; name one in STUDIO_TEST_BROWSER")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
+
+    # Nothing here is about time, and the machine may be busy.
+    expect.set_options(timeout=30_000)
 
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=program, args=FLAGS)
@@ -129,7 +134,7 @@ def open_page(browser: object, studio: Running) -> Iterator[Callable[..., object
     def begin(language: str = "en", width: int = 1280, entry: str = "") -> object:
         tag = {"en": "en-US", "zh": "zh-CN"}[language]
         context = browser.new_context(locale=tag, viewport={"width": width, "height": 900})  # type: ignore[attr-defined]
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(30_000)
         contexts.append(context)
         host = urllib.parse.urlsplit(entry or studio.url).netloc
 

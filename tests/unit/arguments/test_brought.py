@@ -8,9 +8,8 @@ import pytest
 
 from studio.command import read_recipe, read_set
 from studio.errors import ArgumentError
-from studio.recipe import Recipe
+from studio.recipe import ExportSet, Recipe
 from studio.verbs.chat import ChatSet
-from studio.verbs.export import ExportSet
 from tests.unit.arguments.brought import (
     CHAT,
     FIREFLY,

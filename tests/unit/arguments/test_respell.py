@@ -7,9 +7,8 @@ import pytest
 from studio.arguments.base import Argument
 from studio.command import help_text, read_recipe, read_set
 from studio.errors import ArgumentError, UsageError
-from studio.recipe import ArgumentSet, arguments_of
+from studio.recipe import ArgumentSet, ExportSet, arguments_of
 from studio.verbs.chat import ChatSet
-from studio.verbs.export import ExportSet
 from tests.unit.arguments.commands import command, complaints, read
 
 # -- what asks for nothing, what contradicts, what is wrong
