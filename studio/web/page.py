@@ -16,7 +16,14 @@ TABS = {"train": train.build, "datasets": datasets.build, "jobs": jobs.build, "c
 
 def theme() -> gradio.themes.Base:
     """Colours and sizes; text that explains is dark enough to be read (4.5 to 1)."""
-    found = gradio.themes.Default(primary_hue=gradio.themes.colors.indigo, neutral_hue=gradio.themes.colors.slate)
+    # Gradio's half bold files of these fonts have no Latin letters: every heading would come from another font.
+    sans, mono = (gradio.themes.LocalFont(name, weights=(400, 700)) for name in ("Source Sans Pro", "IBM Plex Mono"))
+    found = gradio.themes.Default(
+        primary_hue=gradio.themes.colors.indigo,
+        neutral_hue=gradio.themes.colors.slate,
+        font=(sans, "ui-sans-serif", "system-ui", "sans-serif"),
+        font_mono=(mono, "ui-monospace", "Consolas", "monospace"),
+    )
     dressed: gradio.themes.Base = found.set(
         body_text_color_subdued="*neutral_500",
         body_text_color_subdued_dark="*neutral_400",

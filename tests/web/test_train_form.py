@@ -272,3 +272,26 @@ def test_start_runs_what_is_shown(open_page: Callable[..., Any]) -> None:
     expect(page.locator("#train-folder")).not_to_have_text(words[words.index("--output_dir") + 1])
     expect(page.locator("#train-start")).to_be_enabled()
     page.evaluate(f"fetch('/api/jobs/{job['id']}/kill', {{ method: 'POST' }})")
+
+
+def test_the_beginning_of_a_dataset_and_enter_choose_it_from_a_list_that_nothing_shines_through(
+    open_page: Callable[..., Any],
+) -> None:
+    page = open_page()
+    page.locator("#train-dataset").click()
+    options = page.locator("#train-dataset-options")
+    expect(options.locator("li").first).to_be_visible()
+    topmost = """list => {
+      const box = list.getBoundingClientRect();
+      return [...document.querySelectorAll("#train-form [data-testid=block-info]")].every((label) => {
+        const { left, top, height } = label.getBoundingClientRect();
+        const x = left + 3, y = top + height / 2;
+        const beneath = x > box.left && x < box.right && y > box.top && y < box.bottom;
+        return !beneath || list.contains(document.elementFromPoint(x, y));
+      });
+    }"""
+    assert options.evaluate(topmost)
+    page.fill("#train-dataset", "tiny_sf")
+    expect(options.locator("li")).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(page.locator("#train-dataset-field .studio-chip")).to_contain_text("tiny_sft")

@@ -69,11 +69,19 @@ export function strip() {
   };
   chip.hidden = true;
   const look = async () => {
-    // The meters are not worth a message: the next round tries again.
-    now = await api("/machine").catch(() => now);
-    if (!now) return;
+    let trouble = "";
+    try {
+      now = await api("/machine");
+    } catch (error) {
+      // The next round tries again; until then the old numbers would be a lie.
+      trouble = error.message;
+    }
     chip.hidden = false;
-    draw();
+    chip.classList.toggle("away", Boolean(trouble));
+    if (trouble) {
+      chip.textContent = trouble;
+      fill(gauges);
+    } else draw();
   };
   const ticks = poll(element, look, EVERY_MS);
   on("job", () => ticks.now());

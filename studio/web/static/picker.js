@@ -83,6 +83,11 @@ function popup(input, offered, choose, several = false) {
     at = Math.min(at, shown.length - 1);
     draw();
   };
+  // The beginning of a name that fits one offer alone says that offer.
+  const meant = (typed) => {
+    const fits = element.hidden ? [] : shown.filter((each) => !each.why && each.value.toLowerCase().startsWith(typed.toLowerCase()));
+    return fits.length === 1 && !shown.some((each) => each.value === typed) ? fits[0].value : typed;
+  };
   input.addEventListener("focus", () => open(true));
   input.addEventListener("click", () => { if (element.hidden) open(true); });
   input.addEventListener("blur", () => { turn += 1; close(); });
@@ -94,7 +99,7 @@ function popup(input, offered, choose, several = false) {
       draw();
     } else if (event.key === "Enter") {
       if (at >= 0 && shown[at] && !element.hidden) { event.preventDefault(); pick(shown[at]); }
-      else if (several && input.value.trim()) { event.preventDefault(); choose(input.value.trim()); close(); } else close();
+      else if (several && input.value.trim()) { event.preventDefault(); choose(meant(input.value.trim())); close(); } else close();
     } else if (event.key === "Escape" && !element.hidden) { event.stopPropagation(); close(); }
   });
   return { element, open: () => open(false), refresh: () => { if (!element.hidden) open(false); } };

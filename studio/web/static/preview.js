@@ -174,8 +174,9 @@ class Starter {
     this.request = null;
     this.of = "";
     emit("job", job.id);
-    this.said.textContent = job.state === "queued" && job.sentence ? t("train.waits", { why: sentenceOf(job) }) : t("train.started", { id: job.id });
-    toast(t("train.started", { id: job.id }), "good");
+    // What stays on the page must stay true: why it waits now is told once, and the run below tells the rest.
+    this.said.textContent = t("train.started", { id: job.id });
+    toast(job.state === "queued" && job.sentence ? t("train.waits", { why: sentenceOf(job) }) : t("train.started", { id: job.id }), "good");
     // The next run of this form is another one.
     if (is_fresh_name(draft.run_name)) put_beside("run_name", next_name(draft.run_name));
   }

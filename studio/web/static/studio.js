@@ -65,9 +65,11 @@ export async function api(path, { method, body, signal, raw } = {}) {
   return raw ? answer : answer.json();
 }
 
-/** Call `ask` again and again while `element` is shown: one at a time, never in a hidden page. Returns {now, stop}. */
+/** Call `ask` again and again while `element` is shown: one at a time, never in a hidden page. Returns {now, stop}.
+    What it throws ends nothing: the next round asks again. It is told once; a server that is away, by the bar. */
 export function poll(element, ask, every_ms = 1000) {
   let timer = 0;
+  let told = "";
   let busy = false;
   let ended = false;
   const round = async () => {
@@ -76,7 +78,13 @@ export function poll(element, ask, every_ms = 1000) {
     const seen = !document.hidden && element.isConnected && element.offsetParent !== null;
     if (seen) {
       busy = true;
-      try { await ask(); } finally { busy = false; }
+      try {
+        await ask();
+        told = "";
+      } catch (error) {
+        if (error.status !== 0 && error.message !== told) tell(error);
+        told = error.message;
+      } finally { busy = false; }
     }
     // What is not shown yet asks nothing, but begins at once when it is.
     if (!ended) timer = setTimeout(round, seen ? every_ms : Math.min(every_ms, 250));
