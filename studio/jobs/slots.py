@@ -92,7 +92,8 @@ def _heavy(job: Job, busy: Sequence[Job], kept: set[str], limits: Mapping[str, i
         workers = _on(device, busy, HEAVY)
         holders = _on(device, busy, ("serve",)) or (workers if len(workers) >= limit else [])
         if holders or device in kept:
-            first = f"waits for {_called(device)}: {holders[0].name} holds it" if holders else ""
+            chat = " for chat until it is unloaded" if holders and holders[0].kind == "serve" else ""
+            first = f"waits for {_called(device)}: {holders[0].name} holds it{chat}" if holders else ""
             turn = f"waits its turn for {_called(device)}"
             said = turn if device in kept else first
             kept.update(_spots(job.devices))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from studio.model.answer import Prompt
@@ -59,5 +60,14 @@ def shown(prompter: Prompter, body: ChatRequest) -> dict[str, Any]:
         "count": len(found.ids),
         "context": prompter.context,
         "token_ids": list(found.ids),
-        "texts": [prompt.text[start:end] for start, end in found.offsets],
+        "texts": texts_of(prompt.text, found.offsets),
     }
+
+
+def texts_of(text: str, offsets: Sequence[tuple[int, int]]) -> list[str]:
+    """What each token adds to the text: a character made of several tokens stands at the first of them alone."""
+    told, texts = 0, []
+    for start, end in offsets:
+        texts.append(text[max(start, told) : max(end, told)])
+        told = max(told, end)
+    return texts

@@ -120,8 +120,8 @@ def _metrics(folder: Path, step: int | None) -> dict[str, float]:
 
 
 def about(path: str, place: Workspace) -> dict[str, Any]:
-    """What a path is: {kind, sentence, name, base, ok}. The sentence is for the person who typed it."""
-    told = {"kind": "", "sentence": "", "name": "", "base": "", "adapter": False, "ok": False}
+    """What a path is: {kind, sentence, name, base, adapter, step, ok}. The sentence is for the person who typed it."""
+    told = {"kind": "", "sentence": "", "name": "", "base": "", "adapter": False, "step": None, "ok": False}
     if not path.strip():
         return told
     try:
@@ -134,7 +134,7 @@ def about(path: str, place: Workspace) -> dict[str, Any]:
     model = described(folder, place) if folder.is_dir() else None
     if model is not None:
         return told | {"kind": model.kind, "sentence": model.title, "name": name, "base": model.base,
-                       "adapter": model.adapter, "ok": True}  # fmt: skip
+                       "adapter": model.adapter, "step": model.step, "ok": True}  # fmt: skip
     if folder.is_dir():
         return told | {"kind": "other", "sentence": "a folder without a model: it has no config.json"}
     first = path.split("/")[0]

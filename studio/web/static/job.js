@@ -61,7 +61,7 @@ export function sentenceOf(job) {
   const own = has(`run.why.${job.state}`) ? t(`run.why.${job.state}`) : "";
   if (window.studio.language === "en") return job.sentence || own;
   const holder = job.state === "queued" && job.sentence.match(/job (\d+) \((.*)\)/);
-  if (holder) return t("run.why.queued.for", { id: holder[1], title: holder[2] });
+  if (holder) return t(job.sentence.endsWith(" unloaded") ? "run.why.queued.chat" : "run.why.queued.for", { id: holder[1], title: holder[2] });
   const cause = `failure.${job.reason}.cause`;
   return job.reason && has(cause) ? t(cause) : own || job.sentence;
 }
@@ -141,6 +141,8 @@ export function actions(get) {
       clone: train, chat: train, export: train,
     };
     for (const [name, one] of Object.entries(all)) one.hidden = !shown[name];
+    // Only a training that has begun has something to save.
+    all.stop.textContent = t(train && job.state !== "queued" ? "run.stop" : "run.stop.short");
     for (const name of ["stop", "kill", "pause", "resume", "retry"]) allow(all[name], why(job, name));
     const saved = weightsOf({ ...whole_job, ...job });
     allow(all.chat, saved ? "" : t("run.nothing_saved"));

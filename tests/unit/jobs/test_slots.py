@@ -44,7 +44,7 @@ def test_one_that_waits_for_two_devices_is_not_overtaken_on_either() -> None:
 
 def test_training_waits_for_a_chat_and_says_so() -> None:
     made = slots.plan([job(4)], [job(3, "serve")], DEFAULTS)
-    assert made.waits == {4: "waits for the processor: job 3 (t3) holds it"}
+    assert made.waits == {4: "waits for the processor: job 3 (t3) holds it for chat until it is unloaded"}
 
 
 def test_light_work_goes_on_beside_everything_one_at_a_time() -> None:

@@ -7,7 +7,7 @@ from studio.model.answer import Prompt
 from studio.model.prompting import Prompter
 from studio.model.templates import choose_template
 from studio.model.tokenizer import open_tokenizer
-from studio.serve.prompt import is_plain, prompt_of, shown
+from studio.serve.prompt import is_plain, prompt_of, shown, texts_of
 from studio.serve.refusal import Refusal
 from studio.serve.schema import ChatRequest
 from studio.workspace import Workspace
@@ -93,3 +93,7 @@ def test_thinking_that_goes_on_is_told_as_thinking(prompter: Prompter) -> None:
     cut = {"role": "assistant", "content": "", "reasoning_content": "hm"}
     message = client.ask(messages=[ASK, cut], **GO_ON).json()["choices"][0]["message"]
     assert message == {"role": "assistant", "content": "Yes.", "reasoning_content": " more"}
+
+
+def test_a_character_made_of_several_tokens_is_shown_once() -> None:
+    assert texts_of("a京 b", [(0, 1), (1, 2), (1, 2), (1, 2), (2, 4)]) == ["a", "京", "", "", " b"]

@@ -77,6 +77,10 @@ def test_a_path_is_explained(runs: Workspace, path: str, kind: str, name: str, o
     assert (told["kind"], told["name"], told["ok"]) == (kind, name, ok)
 
 
+def test_a_checkpoint_is_explained_with_its_step(runs: Workspace) -> None:
+    assert about("saves/tiny/lora/first/checkpoint-10", runs)["step"] == 10
+
+
 def test_a_path_outside_the_roots_is_not_looked_at(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, workspace: Workspace
 ) -> None:
