@@ -295,3 +295,14 @@ def test_the_beginning_of_a_dataset_and_enter_choose_it_from_a_list_that_nothing
     expect(options.locator("li")).to_have_count(1)
     page.keyboard.press("Enter")
     expect(page.locator("#train-dataset-field .studio-chip")).to_contain_text("tiny_sft")
+
+
+def test_a_run_name_that_would_say_nothing_is_closed_and_says_why(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    expect(page.locator("#train-name")).to_be_enabled()
+    page.click("#train-paste")
+    page.locator("dialog textarea").fill("studio train --stage sft --output_dir saves/mine")
+    page.click("#paste-fill")
+    expect(page.locator("#train-folder")).to_have_text("saves/mine")
+    expect(page.locator("#train-name")).to_be_disabled()
+    expect(page.locator("#train-folder-given")).to_contain_text("--output_dir")

@@ -1,7 +1,7 @@
 // The command that the form says, followed keystroke by keystroke, and Start.
 import { allow, api, button, copy, emit, fill, h, has, on, t, toast } from "./studio.js";
 import { label_of } from "./fields.js";
-import { body, draft, fresh_run_name, is_fresh_name, on_change, put_beside } from "./draft.js";
+import { body, draft, fresh_run_name, is_fresh_name, on_change, put_beside, value_of } from "./draft.js";
 import { go_to } from "./complaints.js";
 import { sentenceOf } from "./job.js";
 
@@ -44,6 +44,7 @@ export function mount(place) {
   run.spellcheck = false;
   run.addEventListener("input", () => put_beside("run_name", run.value.trim()));
   const folder = h("code", { id: "train-folder" });
+  const given = h("p", { class: "studio-help", id: "train-folder-given" });
   const devices = device_field();
   const text = command_text();
   const wrong = h("ul", { class: "studio-complaints", id: "train-complaints", role: "alert" });
@@ -56,6 +57,9 @@ export function mount(place) {
     answered: (answer) => {
       text.show(answer);
       folder.textContent = answer.output_dir;
+      // Beside a folder that is written out the name would say nothing.
+      allow(run, value_of("output_dir") ? t("train.folder_given") : "");
+      given.textContent = run.title;
       const { missing, others } = sorted(answer);
       fill(wrong, others.map(([sentence, name]) => told(sentence, name)));
       fill(needed, missing.map(([sentence, name]) => told(has(`train.need.${name}`) ? t(`train.need.${name}`) : sentence, name)));
@@ -71,7 +75,7 @@ export function mount(place) {
 
   place.append(h("section", { class: "studio-card train-command", "aria-label": t("train.command") },
     h("div", { class: "studio-field" }, h("label", { for: run.id }, t("train.run_name")), run,
-      h("p", { class: "studio-help" }, t("train.folder"), " ", folder)),
+      h("p", { class: "studio-help" }, t("train.folder"), " ", folder), given),
     devices.element, text.element, wrong, needed, notes,
     h("div", { class: "studio-row train-start" }, start, h("span", { class: "studio-muted" }, t("train.may_close"))), said));
 
