@@ -306,3 +306,17 @@ def test_a_run_name_that_would_say_nothing_is_closed_and_says_why(open_page: Cal
     expect(page.locator("#train-folder")).to_have_text("saves/mine")
     expect(page.locator("#train-name")).to_be_disabled()
     expect(page.locator("#train-folder-given")).to_contain_text("--output_dir")
+
+
+def test_who_moves_by_the_keyboard_goes_from_a_list_to_the_next_field_and_saves_a_form_with_enter(
+    open_page: Callable[..., Any],
+) -> None:
+    page = open_page()
+    page.locator("#top-model_name_or_path").click()
+    expect(page.locator("#top-model_name_or_path-options li").first).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.locator("#top-adapter_name_or_path")).to_be_focused()
+    page.click("#train-forms")
+    page.locator("dialog input").fill("by keyboard")
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog [data-form='by keyboard']")).to_be_visible()

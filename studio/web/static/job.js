@@ -48,7 +48,11 @@ export function figures(job) {
   const found = [];
   const add = (key, value) => { if (value !== null && value !== undefined) found.push([key, value]); };
   const at = now.step ?? now.done;
-  if (at !== undefined && at !== null) add("run.step", now.total ? `${whole(at)} / ${whole(now.total)}` : whole(at));
+  if (at !== undefined && at !== null) {
+    // Only a training takes steps; what others count is told as a share.
+    if ((now.step ?? null) === null && now.total) add("run.share", `${whole(Math.floor((100 * at) / now.total))} %`);
+    else add("run.step", now.total ? `${whole(at)} / ${whole(now.total)}` : whole(at));
+  }
   if (isLive(job) && now.eta_s !== undefined && now.eta_s !== null) add("run.eta", duration(now.eta_s));
   if (job.started) add(job.ended ? "run.took" : "run.elapsed", duration((job.ended || Date.now() / 1000) - job.started));
   if (now.tokens_per_s) add("run.speed", number(now.tokens_per_s, 4));
@@ -58,7 +62,9 @@ export function figures(job) {
 
 /** The sentence of why a job is in its state. The server speaks English; what it says is told in our words elsewhere. */
 export function sentenceOf(job) {
-  const own = has(`run.why.${job.state}`) ? t(`run.why.${job.state}`) : "";
+  // What is said of a training's end is not true of a chat or an export, which have no checkpoint to go on from.
+  const key = `run.why.${job.state}${job.state === "stopped" && job.kind !== "train" ? ".other" : ""}`;
+  const own = has(key) ? t(key) : "";
   if (window.studio.language === "en") return job.sentence || own;
   const holder = job.state === "queued" && job.sentence.match(/job (\d+) \((.*)\)/);
   if (holder) return t(job.sentence.endsWith(" unloaded") ? "run.why.queued.chat" : "run.why.queued.for", { id: holder[1], title: holder[2] });

@@ -53,6 +53,8 @@ export function several_of({ id, values = [], offered, onchange, placeholder = "
 /** The list below an input. */
 function popup(input, offered, choose, several = false) {
   const element = h("ul", { class: "studio-options", id: `${input.id}-options`, role: "listbox", hidden: true });
+  // A list that scrolls would take the focus of a Tab, and be gone with it.
+  element.tabIndex = -1;
   let shown = [];
   let at = -1;
   let turn = 0;

@@ -34,6 +34,7 @@ export function saved_dialog() {
   }, { kind: "primary", id: "forms-save" });
   const check = () => allow(keep, name.value.trim() ? "" : t("train.forms.name_hint"));
   name.addEventListener("input", check);
+  name.addEventListener("keydown", (event) => { if (event.key === "Enter") keep.click(); });
   check();
   box = dialog(t("train.forms"), h("div", { class: "studio-dialog-form" },
     h("div", { class: "studio-row" }, name, keep), list));
