@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from studio.arguments.method import MethodArguments
 from studio.data.catalog import DatasetEntry, entry_of_file, read_catalog
 from studio.data.example import Example
 from studio.data.reading import dataset_page
@@ -18,10 +19,13 @@ from studio.data.rows import Rows, prepare
 from studio.data.tokenise import example_of
 from studio.errors import DatasetError, ModelError, counted
 from studio.model.adapter import open_adapter
+from studio.model.changed import changed, changes_of, vocabulary_for, with_new_rows
+from studio.model.classifier import must_write
 from studio.model.code import check_code
 from studio.model.find import find_adapters, find_model
 from studio.model.hardware import cores
 from studio.model.load import check_type, read_config
+from studio.model.positions import stretched
 from studio.model.templates import Template, choose_template
 from studio.model.tokenizer import LightTokenizer, check_against_transformers, open_tokenizer
 from studio.model.weights import Tensor, tensors
@@ -46,6 +50,10 @@ class Material:
     held_out_rows: Rows | None
     held_out_report: Report | None
     notes: tuple[str, ...]
+    # What the run makes of the base's config before it learns, with what its adapters had made of it; `config` has it.
+    changes: dict[str, Any] = field(default_factory=dict)
+    # Whether the run itself adds rows to the embeddings.
+    grows: bool = False
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -60,10 +68,10 @@ def gather(recipe: Recipe, place: Workspace, view: View, say: Callable[[str], No
     """
     notes: list[str] = []
     folder, adapters = find_weights(recipe, place)
-    config = read_config(folder)
     found = tensors(folder)
     tokenizer, template, told = tokenizer_of(recipe, folder, place)
-    check_sizes(tokenizer, config, folder)
+    notes += told
+    config, changes, grows, told = _base(recipe, folder, adapters, tokenizer)
     notes += [*told, *_foreign_tokenizer(tokenizer, folder, place)]
     train, held_out, told = find_entries(recipe, place)
     notes += told
@@ -98,8 +106,38 @@ def gather(recipe: Recipe, place: Workspace, view: View, say: Callable[[str], No
     check_type(folder, config)
     return Material(
         folder, adapters, config, found, tokenizer, template,
-        rows, report, held_rows, held_report, tuple(notes),
+        rows, report, held_rows, held_report, tuple(notes), changes, grows,
     )  # fmt: skip
+
+
+def _base(
+    recipe: Recipe, folder: Path, adapters: Sequence[Path], tokenizer: LightTokenizer
+) -> tuple[dict[str, Any], dict[str, Any], bool, list[str]]:
+    """The base's config as the run makes it, all changes in it, whether the run adds embeddings, and what to tell."""
+    asked, notes = recipe.model, []
+    changes = changes_of(adapters)
+    config = changed(read_config(folder), changes)
+    size, grows = vocabulary_of(config), False
+    if asked.resize_vocab and size and tokenizer.size > size:
+        rows = vocabulary_for(tokenizer.size)
+        grows, changes = True, changes | {"vocab_size": rows}
+        notes.append(f"resize_vocab: {rows:,} embeddings instead of {size:,}, for {tokenizer.size:,} tokens; all learn")
+    elif asked.resize_vocab:
+        notes.append(f"resize_vocab: nothing to do, the model has embeddings for all {tokenizer.size:,} tokens")
+    if asked.rope_scaling:
+        longer, told = stretched(asked, folder, config, recipe.data.cutoff_len)
+        changes = changes | longer
+        notes.append(told)
+    config = changed(config, changes)
+    check_sizes(tokenizer, config, folder)
+    return config, changes, grows, notes
+
+
+def method_of(recipe: Recipe, material: Material) -> MethodArguments:
+    """The method as asked, with the embeddings among what learns where the run adds rows to them."""
+    if not material.grows:
+        return recipe.method
+    return with_new_rows(recipe.method, material.weights, material.config)
 
 
 def _counter(what: str, done: int, _total: int | None) -> None:
@@ -153,6 +191,8 @@ def find_weights(recipe: Recipe, place: Workspace) -> tuple[Path, tuple[Path, ..
         open_adapter(adapter)
     for each in (folder, *adapters):
         check_code(each, trust=arguments.trust_remote_code)
+        if recipe.way.head == "tokens":
+            must_write(each, f"--stage {recipe.stage}")
     return folder, adapters
 
 
@@ -202,12 +242,18 @@ def find_tokenizer(asked: str, place: Workspace) -> Path:
 
 def check_sizes(tokenizer: LightTokenizer, config: dict[str, Any], folder: Path) -> None:
     """Refuse a tokenizer with more tokens than the model has embeddings."""
-    size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
-    if size is not None and tokenizer.size > int(size):
+    size = vocabulary_of(config)
+    if size and tokenizer.size > size:
         raise ModelError(
             f"the tokenizer in {tokenizer.folder} has {tokenizer.size:,} tokens, but the model in {folder} has "
-            f"embeddings for {size:,}. Use the model's own tokenizer, or resize the model's embeddings first."
+            f"embeddings for {size:,}. Use the model's own tokenizer, or train with --resize_vocab True, which adds "
+            "the missing embeddings and lets them learn."
         )
+
+
+def vocabulary_of(config: Mapping[str, Any]) -> int:
+    """How many embeddings a config.json names; 0 when it names none."""
+    return int(config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size") or 0)
 
 
 def _workers(asked: int | None) -> tuple[int | None, list[str]]:

@@ -8,13 +8,14 @@ belongs to the prompt.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from studio.data.example import Example
+from studio.data.example import Example, sides
+from studio.data.kinds import Wanted
 from studio.data.mask import mask_by_bytes, mask_by_offsets
-from studio.data.turns import Draft, drafts
+from studio.data.turns import Draft, drafts, question
 from studio.errors import RowError
 from studio.model.coverage import Coverage
 from studio.model.templates import Span, Template
@@ -29,12 +30,27 @@ CHUNK = 256
 
 @dataclass(frozen=True)
 class View:
-    """What is wanted of the rows. `documents`: loss on all of it, long rows cut in pieces (stage pt)."""
+    """What is made of the rows, of at most `cutoff_len` tokens each.
+
+    `wants` "documents": loss on all of it, long rows cut in pieces. "answers": loss on those. "pairs": two rows,
+    the chosen one first, loss on the last answer; "judged": the same for each answer with a verdict. "prompts":
+    what stands before the last answer, no loss.
+    """
 
     cutoff_len: int = 2048
     train_on_prompt: bool = False
     mask_history: bool = False
-    documents: bool = False
+    wants: Wanted = "answers"
+
+    @property
+    def documents(self) -> bool:
+        """Whether rows are documents, which go on in further rows where they are long."""
+        return self.wants == "documents"
+
+    @property
+    def together(self) -> int:
+        """How many rows in a row are one: two of a pair."""
+        return 2 if self.wants == "pairs" else 1
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,8 @@ class Rendered:
 
     `input_ids` and `loss_mask` have the same length, at most `cutoff_len`. `spans` are the [start, end)
     characters of `text` that bear loss; with `truncated` the ids end before the text does. `forgets`: thinking
-    of its past answers is left out by the template.
+    of its past answers is left out by the template. `mark`: 1 for a chosen or wanted answer, else 0. `source`: of
+    a prompt, the JSON object of its `messages`, its `tools` and the `answer` that the row gives.
     """
 
     input_ids: list[int]
@@ -52,6 +69,8 @@ class Rendered:
     spans: list[Span]
     truncated: bool
     forgets: bool = False
+    mark: int = 0
+    source: str = ""
 
 
 def render(
@@ -94,6 +113,9 @@ def _chunk(
                 break
             if view.documents:
                 rows += _pieces(draft, encoding, tokenizer, view, closed=not example.text)
+            elif view.wants == "prompts" and len(encoding) > view.cutoff_len:
+                done.append(_too_long(len(encoding), view.cutoff_len))
+                break
             else:
                 rows.append(_row(draft, encoding, tokenizer, view.cutoff_len))
         else:
@@ -103,18 +125,25 @@ def _chunk(
 
 def _plan(example: Example, tokenizer: LightTokenizer, template: Template | None, view: View) -> list[Draft] | RowError:
     try:
-        if example.text and (view.documents or not example.messages):
+        if example.text and (view.documents or not (example.messages or view.wants == "prompts")):
             return [_document(example, tokenizer, view)]
         if template is None:
             raise RowError("a conversation needs a chat template, and none was chosen. Set template, for example auto.")
-        return drafts(
-            example,
-            template,
-            tokenizer.special,
-            tokenizer.end_strings,
-            whole=view.train_on_prompt or view.documents,
-            last_only=view.mask_history,
-        )
+        if view.wants == "prompts":
+            return [question(example, template, tokenizer.special)]
+        answered = view.wants in ("pairs", "judged")
+        return [
+            replace(draft, mark=int(side == "chosen" or bool(part.label)))
+            for side, part in (sides(example) if answered else [("", example)])
+            for draft in drafts(
+                part,
+                template,
+                tokenizer.special,
+                tokenizer.end_strings,
+                whole=view.train_on_prompt or view.documents,
+                last_only=view.mask_history or answered,
+            )
+        ]
     except RowError as error:
         return error
 
@@ -177,7 +206,14 @@ def _row(draft: Draft, encoding: Encoding, tokenizer: LightTokenizer, cutoff_len
     if truncated:
         ids, mask = ids[:cutoff_len], mask[:cutoff_len]
     mask[:1] = [False] * len(mask[:1])  # nothing stands before the first token to predict it from
-    return Rendered(ids, mask, draft.text, draft.spans, truncated, draft.forgets)
+    return Rendered(ids, mask, draft.text, draft.spans, truncated, draft.forgets, draft.mark, draft.source)
+
+
+def _too_long(tokens: int, cutoff_len: int) -> RowError:
+    return RowError(
+        f"a prompt must fit into cutoff_len, or the model would answer half a question; this one has {tokens:,} "
+        f"tokens, and cutoff_len is {cutoff_len:,}. Raise it, or take the row out."
+    )
 
 
 def _mask(draft: Draft, encoding: Encoding, ids: list[int], tokenizer: LightTokenizer) -> list[bool]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.data.catalog import DatasetEntry
 from studio.data.example import Example, to_example
-from studio.data.kinds import kind_of
+from studio.data.kinds import kind_of, remedy, why_not
 from studio.data.reading import chosen_rows
 from studio.data.render import Rendered, View, render
 from studio.data.report import Counts, Lengths, RefusedRows, Report
@@ -30,20 +30,6 @@ Tell = Callable[[str, int, int | None], None]
 # A chunk is rendered at once and becomes one batch of the file: memory holds one of them, whatever
 # the size of the dataset. The characters bound chunks of very long rows.
 CHUNK_ROWS, CHUNK_CHARACTERS = 1_000, 8_000_000
-
-
-# Kinds of rows that are compared or weighed: what they are, which stages take them, and the way out.
-_COMPARED = {
-    "pairs": (
-        "pairs of a chosen and a rejected answer, which stages rm and dpo compare",
-        "To learn the chosen answers alone, register the file once more without ranking, with the chosen column as "
-        "columns.response, or make a file of them.",
-    ),
-    "judged": (
-        "answers with a label, wanted or not, which stage kto weighs",
-        "To learn the wanted answers alone, make a file of them.",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -86,7 +72,7 @@ def tokenise(plan: Plan, place: Workspace, out: Path, progress: Tell | None) -> 
     """
     refused = RefusedRows()
     every: dict[str, Counts] = {}
-    with RowWriter(out, plan.tokenizer.unknown_id) as writer:
+    with RowWriter(out, plan.view, plan.tokenizer.unknown_id) as writer:
         for index, (entry, files) in enumerate(zip(plan.entries, plan.files, strict=True)):
             counts = every.setdefault(entry.name, Counts())
             for chunk in chunks(entry, files, place.cache, plan.max_samples):
@@ -128,18 +114,8 @@ def chunks(entry: DatasetEntry, files: Sequence[Path], cache: Path, max_samples:
 def must_fit(entry: DatasetEntry, view: View) -> None:
     """Raise DatasetError for a dataset whose kind of rows this stage does not learn from."""
     kind = kind_of(entry)
-    if kind == "text" and not view.documents:
-        raise DatasetError(
-            f"this stage learns from conversations; dataset {entry.name!r} holds plain texts, which fit "
-            f"stage pt. Use --stage pt, or map the columns of question and answer (prompt, response) of "
-            f"{entry.name!r} in {entry.origin}."
-        )
-    if kind in _COMPARED:
-        what, remedy = _COMPARED[kind]
-        raise DatasetError(
-            f"stages pt and sft learn every answer, and some of dataset {entry.name!r} are not wanted: it holds "
-            f"{what}. {remedy}"
-        )
+    if against := why_not(kind, view.wants):
+        raise DatasetError(f"dataset {entry.name!r} in {entry.origin}: {against} {remedy(kind)}.")
 
 
 def example_of(row: dict[str, Any] | RowError, entry: DatasetEntry) -> Example | RowError:
@@ -162,9 +138,10 @@ def render_chunk(chunk: Sequence[Raw], plan: Plan) -> list[list[Rendered] | RowE
 class RowWriter:
     """Rows into an Arrow stream, a batch a flush; keeps the length of each row that was written."""
 
-    def __init__(self, path: Path, unknown_id: int | None = None) -> None:
+    def __init__(self, path: Path, view: View, unknown_id: int | None = None) -> None:
         import pyarrow as pa
 
+        self.view = view
         self.lengths = array("q")
         self._unknown_id = unknown_id
         self._schema = pa.schema(
@@ -174,6 +151,8 @@ class RowWriter:
                 "dataset": pa.int32(),
                 "row": pa.int64(),
                 "truncated": pa.bool_(),
+                "mark": pa.int8(),
+                "source": pa.string(),
             }
         )
         self._file = path.open("wb")
@@ -182,12 +161,15 @@ class RowWriter:
 
     def add(self, dataset: int, number: int, pieces: Sequence[Rendered], counts: Counts) -> None:
         """Take the rows that one raw row became; those without a target are counted and left out."""
-        counts.split_rows += len(pieces) > 1
+        counts.split_rows += len(pieces) > 1 and self.view.wants not in ("pairs", "judged")
         counts.forgetful += any(piece.forgets for piece in pieces)
-        for piece in pieces:
-            # Nothing predicts the first token, so it is no target even where its mask says so.
-            targets = sum(piece.loss_mask) - sum(piece.loss_mask[:1])
-            if not targets:
+        # Nothing predicts the first token, so it is no target even where its mask says so.
+        each = [sum(piece.loss_mask) - sum(piece.loss_mask[:1]) for piece in pieces]
+        if self.view.together > 1 and not all(each):
+            counts.fully_masked += len(pieces)  # half a pair is none
+            return
+        for piece, targets in zip(pieces, each, strict=True):
+            if not targets and self.view.wants != "prompts":
                 counts.fully_masked += 1
                 continue
             counts.kept += 1
@@ -197,7 +179,7 @@ class RowWriter:
             if self._unknown_id is not None:
                 counts.unknown += piece.input_ids.count(self._unknown_id)
             self.lengths.append(len(piece.input_ids))
-            row = (piece.input_ids, piece.loss_mask, dataset, number, piece.truncated)
+            row = (piece.input_ids, piece.loss_mask, dataset, number, piece.truncated, piece.mark, piece.source)
             for column, value in zip(self._columns, row, strict=True):
                 column.append(value)
 

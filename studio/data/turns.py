@@ -37,12 +37,15 @@ class Draft:
 
     `bare`: the tokenizer puts no tokens of its own around it, all of them stand in the text.
     `forgets`: the template leaves thinking of past answers out, and no other text of the row shows it.
+    `mark` and `source` are those of the row it becomes.
     """
 
     text: str
     spans: list[Span]
     bare: bool = True
     forgets: bool = False
+    mark: int = 0
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,23 @@ def drafts(
         _check_shown(made, messages, wanted, template)
     _check_words(made, messages, wanted, template)
     return made
+
+
+def question(example: Example, template: Template, special: Mapping[str, str]) -> Draft:
+    """The prompt that the model is to answer: all that stands before the last answer, as at inference; no loss.
+
+    A plain text is a question of the user. Raises RowError for a row without a question.
+    """
+    messages: list[Mapping[str, Any]] = list(example.messages) or [{"role": "user", "content": example.text}]
+    answer = ""
+    while messages and messages[-1]["role"] == "assistant":
+        answer = str(messages.pop()["content"])
+    if not any(str(message["content"]).strip() for message in messages if message["role"] != "system"):
+        raise RowError("a prompt must hold a question; this row has none in front of its answer. Remove the row.")
+    tools = _tools(example, template)
+    text = template.render(messages, special=special, tools=tools, add_generation_prompt=True)
+    source = {"messages": messages, "tools": tools or [], "answer": answer}
+    return Draft(text, [], source=json.dumps(source, ensure_ascii=False))
 
 
 def _wanted(messages: Messages, answers: list[int], last_only: bool) -> list[int]:

@@ -67,7 +67,7 @@ def pieces(workspace: Workspace) -> Rows:
     workspace.dataset_info.write_text(json.dumps({**info, "docs": {"file_name": "docs", "formatting": "text"}}))
     train, _, _ = find_entries(recipe(dataset="docs"), workspace)
     tokenizer = open_tokenizer(workspace.models / "tiny", workspace.cache)
-    rows, _ = prepare(train, tokenizer, None, View(cutoff_len=9, documents=True), workspace)
+    rows, _ = prepare(train, tokenizer, None, View(cutoff_len=9, wants="documents"), workspace)
     return rows
 
 

@@ -85,7 +85,7 @@ def test_a_refused_row_is_shown_with_its_reason(workspace: Workspace, tokenizer:
 
 def test_texts_for_a_conversation_stage_say_which_stage_they_fit(workspace: Workspace, tokenizer: LightTokenizer):
     assert "stage pt" in shown(workspace, tokenizer, "tiny_pt")[0].refused
-    assert shown(workspace, tokenizer, "tiny_pt", view=View(documents=True))[0].renderings
+    assert shown(workspace, tokenizer, "tiny_pt", view=View(wants="documents"))[0].renderings
 
 
 def test_without_colour_what_bears_loss_stands_in_brackets(workspace: Workspace, tokenizer: LightTokenizer):

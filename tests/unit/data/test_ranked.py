@@ -128,15 +128,15 @@ def test_the_sides_of_an_example_are_whole_conversations() -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"formatting": "pairs"}, "it holds pairs of a chosen and a rejected answer, which stages rm and dpo compare"),
-        ({"columns": {"prompt": "q", "response": "a", "kto_tag": "l"}}, "with a label, wanted or not, which stage kto"),
+        ({"formatting": "pairs"}, "holds pairs of a chosen and a rejected answer. Use --stage dpo or rm"),
+        ({"columns": {"prompt": "q", "response": "a", "kto_tag": "l"}}, "with a label, wanted or not. Use --stage kto"),
     ],
 )
 def test_stages_that_learn_every_answer_refuse_pairs_and_labels(
     documents: bool, keys: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(DatasetError, match=said):
-        must_fit(entry(**keys), View(documents=documents))
+        must_fit(entry(**keys), View(wants="documents" if documents else "answers"))
 
 
 @pytest.mark.parametrize(

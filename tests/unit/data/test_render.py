@@ -206,7 +206,7 @@ def test_tools_reach_a_template_that_shows_them(chat: LightTokenizer) -> None:
 
 
 def test_a_conversation_without_a_template_is_refused(chat: LightTokenizer) -> None:
-    assert "needs a chat template" in refusal(talk("a", "b"), chat, None, documents=True)
+    assert "needs a chat template" in refusal(talk("a", "b"), chat, None, wants="documents")
 
 
 def test_a_long_row_is_cut_at_the_end_and_flagged(chat: LightTokenizer, own: Template) -> None:
@@ -225,7 +225,7 @@ def test_a_long_row_is_cut_at_the_end_and_flagged(chat: LightTokenizer, own: Tem
 
 def test_a_document_ends_with_the_end_token_once(chat: LightTokenizer) -> None:
     for text in ("The river.", "The river.<|im_end|>"):
-        (row,) = rows(Example(text=text), chat, None, documents=True)
+        (row,) = rows(Example(text=text), chat, None, wants="documents")
         assert row.input_ids == chat.fast.encode("The river.<|im_end|>").ids
         assert row.loss_mask[0] is False and all(row.loss_mask[1:])
 
@@ -240,7 +240,7 @@ def test_a_document_begins_with_what_the_tokenizer_puts_there(tiny_model: Path, 
     )
     by_default, _ = choose_template("", base, Workspace(tmp_path))
     example = Example(text="The river runs.")
-    pieces = rows(example, base, None, documents=True, cutoff_len=4)
+    pieces = rows(example, base, None, wants="documents", cutoff_len=4)
     assert pieces[0].input_ids[0] == start
     assert "".join(piece.text for piece in pieces) == "The river runs."
     (conversation,) = rows(talk("a", "b"), base, by_default)
@@ -251,7 +251,7 @@ def test_a_document_begins_with_what_the_tokenizer_puts_there(tiny_model: Path, 
 def test_pieces_of_a_document_lose_nothing(cutoff_len: int, chat: LightTokenizer) -> None:
     for count in range(1, 30):
         text = "东京 a😀" * count
-        pieces = rows(Example(text=text), chat, None, documents=True, cutoff_len=cutoff_len)
+        pieces = rows(Example(text=text), chat, None, wants="documents", cutoff_len=cutoff_len)
         ids = [id for piece in pieces for id in piece.input_ids]
         assert ids == [*chat.fast.encode(text).ids, chat.eos_id]
         assert "".join(piece.text for piece in pieces) == text
@@ -262,7 +262,7 @@ def test_pieces_of_a_document_lose_nothing(cutoff_len: int, chat: LightTokenizer
 
 def test_a_conversation_as_a_document_is_rendered_and_learned_whole(chat: LightTokenizer, own: Template) -> None:
     example = talk("Who?", "Me.")
-    pieces = rows(example, chat, own, documents=True, cutoff_len=5)
+    pieces = rows(example, chat, own, wants="documents", cutoff_len=5)
     (whole,) = rows(example, chat, own)
     assert [id for piece in pieces for id in piece.input_ids] == whole.input_ids
     assert all(all(piece.loss_mask[1:]) and not piece.loss_mask[0] for piece in pieces)

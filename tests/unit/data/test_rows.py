@@ -65,7 +65,7 @@ def test_the_rows_are_those_that_render_gives(bench: Bench):
             (done,) = render([to_example(raw, catalog[name])], bench.tokenizer, bench.template, VIEW)
             for one in done:
                 row = {"input_ids": one.input_ids, "loss_mask": one.loss_mask, "truncated": one.truncated}
-                expected.append(row | {"dataset": index, "row": number})
+                expected.append(row | {"dataset": index, "row": number, "mark": 0, "source": ""})
     assert list(rows) == expected
     assert rows.lengths.tolist() == [len(row["input_ids"]) for row in expected]
     assert report.kept == len(rows) == 60
@@ -75,7 +75,7 @@ def test_the_rows_are_those_that_render_gives(bench: Bench):
 
 
 def test_the_report_says_what_became_of_each_dataset(bench: Bench):
-    _, report = bench.prepare("tiny_sft", "tiny_pt", view=View(cutoff_len=30, documents=True))
+    _, report = bench.prepare("tiny_sft", "tiny_pt", view=View(cutoff_len=30, wants="documents"))
     said = report.sentences()
     assert said[0].startswith("tiny_sft: 40 rows, ")
     assert "0 refused" in said[0]
@@ -182,9 +182,9 @@ def test_when_no_row_has_a_target_the_reason_is_said_with_counts(bench: Bench):
 
 
 def test_texts_are_refused_once_where_conversations_are_needed(bench: Bench):
-    with pytest.raises(DatasetError, match=r"dataset 'tiny_pt' holds plain texts, which fit stage pt") as caught:
+    with pytest.raises(DatasetError, match=r"dataset 'tiny_pt' in .*holds plain texts. Use --stage pt") as caught:
         bench.prepare("tiny_sft", "tiny_pt")
-    assert "row" not in str(caught.value)
+    assert "row 1" not in str(caught.value)
 
 
 def test_a_signal_ends_the_work_and_leaves_no_half_result(bench: Bench):

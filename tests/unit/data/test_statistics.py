@@ -44,7 +44,7 @@ def write(workspace: Workspace, rows: list[dict[str, Any]], **keys: Any) -> None
         ("tiny_share", {"cutoff_len": 40}),
         ("tiny_share", {"cutoff_len": 85, "mask_history": True}),
         ("tiny_sft", {"cutoff_len": 20, "train_on_prompt": True}),
-        ("tiny_pt", {"cutoff_len": 8, "documents": True}),
+        ("tiny_pt", {"cutoff_len": 8, "wants": "documents"}),
     ],
 )
 def test_the_numbers_are_those_of_training(

@@ -68,7 +68,7 @@ def learned(example: Example, tokenizer: LightTokenizer, by: Template, **view: A
 WHOLE = Example((U, ASKS, GIVES, A), tools=TOOLS)
 
 
-@pytest.mark.parametrize("view", [{"documents": True}, {"train_on_prompt": True}])
+@pytest.mark.parametrize("view", [{"wants": "documents"}, {"train_on_prompt": True}])
 def test_rows_say_where_the_template_drops_past_thinking_though_all_is_learned(
     view: dict[str, Any], chat: LightTokenizer
 ) -> None:
@@ -129,7 +129,7 @@ def test_answers_whose_thinking_is_forgotten_become_rows_of_their_own(source: st
         "<think>I add.</think>Two.<|im_end|>",
         "<think>Again.</think>Two.<|im_end|>",
     ]
-    (document,) = learned(example, chat, template(source), documents=True)
+    (document,) = learned(example, chat, template(source), wants="documents")
     assert "I add." not in document and "Again." in document
 
 
@@ -171,9 +171,9 @@ def test_an_answer_of_weight_0_is_shown_and_not_learned(source: str, chat: Light
 
 
 def test_a_conversation_with_calls_is_a_document_too(chat: LightTokenizer) -> None:
-    (text,) = learned(WHOLE, chat, template(ONE_MARK), documents=True)
+    (text,) = learned(WHOLE, chat, template(ONE_MARK), wants="documents")
     assert "sum 2" in text and "[add" in text
-    assert isinstance(rendered(WHOLE, chat, template(NO_CALLS), documents=True), RowError)
+    assert isinstance(rendered(WHOLE, chat, template(NO_CALLS), wants="documents"), RowError)
 
 
 ATOM = "<s>Human: a</s><s>Assistant: b</s>"
@@ -212,7 +212,7 @@ def tokens(fast: Tokenizer, item: list[Rendered] | RowError) -> list[str]:
 @pytest.mark.parametrize("marked", [True, False], indirect=True)
 @pytest.mark.parametrize("text", ["a river", "<s>a river", "a river</s>", "<s>a river</s>", "<s>a river</s>\n"])
 def test_a_document_is_not_given_the_marks_that_it_has(text: str, marked: LightTokenizer) -> None:
-    (item,) = render([Example(text=text)], marked, None, View(documents=True))
+    (item,) = render([Example(text=text)], marked, None, View(wants="documents"))
     found = tokens(marked.fast, item)
     assert found[0] == "<s>" and (found.count("<s>"), found.count("</s>")) == (1, 1)
     assert found[-1] == "</s>" or text.endswith("\n")
@@ -220,14 +220,14 @@ def test_a_document_is_not_given_the_marks_that_it_has(text: str, marked: LightT
 
 @pytest.mark.parametrize("marked", [True, False], indirect=True)
 def test_a_written_out_conversation_keeps_its_marks_as_a_document(marked: LightTokenizer) -> None:
-    (item,) = render([WRITTEN], marked, None, View(documents=True))
+    (item,) = render([WRITTEN], marked, None, View(wants="documents"))
     found = tokens(marked.fast, item)
     assert [token for token in found if token in ("<s>", "</s>")] == ["<s>", "</s>"] * 2
     assert isinstance(item, list) and "".join(row.text for row in item) == ATOM
 
 
 def test_its_marks_are_those_of_the_tokenizer(chat: LightTokenizer, tmp_path: Path) -> None:
-    (item,) = render([WRITTEN], chat, None, View(documents=True))
+    (item,) = render([WRITTEN], chat, None, View(wants="documents"))
     assert isinstance(item, list)
     assert item[0].text == "Human: a<|im_end|>Assistant: b<|im_end|>"
     assert tokens(chat.fast, item).count("<|im_end|>") == 2

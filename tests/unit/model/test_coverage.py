@@ -125,7 +125,7 @@ def opened(folder: Path, made: Tokenizer, **special: str) -> LightTokenizer:
 def test_a_row_that_would_lose_characters_is_refused_with_them(tmp_path: Path) -> None:
     light = opened(tmp_path / "model", tokenizer_of(pieces(), added=("</s>",)))
     texts = ("东 京", "东，\n京，", "东\n")
-    whole, holes, hole = render([Example(text=text) for text in texts], light, None, View(documents=True))
+    whole, holes, hole = render([Example(text=text) for text in texts], light, None, View(wants="documents"))
     assert isinstance(whole, list) and b"".join(token_bytes(light, whole[0].input_ids)) == "东 京</s>".encode()
     assert isinstance(holes, RowError)
     assert "it has none for '，' (U+FF0C) and 1 more in the row, and leaves them out without a word" in str(holes)
