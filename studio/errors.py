@@ -11,6 +11,8 @@ and in the page, without a traceback. Each class carries the exit code of the co
     ├── DatasetError       10  the registry or a data file
     │   └── RowError       10  one row of a data file
     ├── ModelError         10  weights, tokenizer, template
+    ├── RewardError        10  where rewards come from
+    ├── SaveError          10  weights could not be written, for another reason than a full disk
     ├── DiskFullError      11
     ├── MemoryFullError    12
     ├── DivergedError      13
@@ -92,6 +94,14 @@ def _row_error(why: str, column: str, file: str, row: int) -> RowError:
 
 class ModelError(StudioError):
     """Weights, tokenizer or chat template cannot be used as asked."""
+
+
+class RewardError(StudioError):
+    """A source of rewards cannot be used as asked, or gave no numbers."""
+
+
+class SaveError(StudioError):
+    """Weights could not be written, for another reason than a full disk."""
 
 
 class DiskFullError(StudioError):

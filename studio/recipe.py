@@ -23,7 +23,7 @@ from studio.arguments.data import DataArguments
 from studio.arguments.export import ExportArguments
 from studio.arguments.generation import GenerationArguments
 from studio.arguments.method import MethodArguments
-from studio.arguments.model import ModelArguments
+from studio.arguments.model import LearnerArguments, ModelArguments
 from studio.arguments.preview import EntryArguments, PreviewArguments, SourceArguments
 from studio.arguments.refused import refusals
 from studio.arguments.serve import EngineArguments, ServeArguments
@@ -36,7 +36,7 @@ from studio.registry import Registry, did_you_mean
 
 
 class StageFields(Protocol):
-    """What a recipe knows of a stage: its name and its own arguments."""
+    """What a recipe knows of a stage: its name, its own arguments, and what it makes of rows."""
 
     @property
     def name(self) -> str:
@@ -50,12 +50,36 @@ class StageFields(Protocol):
     def fields(self) -> type[Arguments]:
         """The arguments that only this stage has."""
 
+    @property
+    def wants(self) -> Any:
+        """What it makes of rows (`studio.data.kinds.Wanted`)."""
+
+    @property
+    def head(self) -> str:
+        """ "tokens" or "score": what the model gives for a text."""
+
+    @property
+    def metrics(self) -> tuple[tuple[str, bool], ...]:
+        """What a checkpoint can be best in, with whether more is better."""
+
+    @property
+    def packs(self) -> bool:
+        """Whether rows may share a sequence."""
+
+    @property
+    def batch(self) -> Callable[[Recipe], int]:
+        """What one step draws in one process."""
+
+    @property
+    def pass_steps(self) -> Callable[[Recipe, int, int], int] | None:
+        """Steps of one pass over so many rows in so many processes, where transformers counts otherwise."""
+
 
 def _load_stages() -> None:
-    importlib.import_module("studio.rules")
-    package = importlib.import_module("studio.stages")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"studio.stages.{module.name}")
+    for room in ("studio.rules", "studio.stages"):
+        package = importlib.import_module(room)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{room}.{module.name}")
 
 
 # A file in studio/stages adds itself here, and is found by its name, never by an import of ours; so
@@ -89,7 +113,7 @@ class ArgumentSet(BaseModel):
 class Recipe(ArgumentSet):
     """A training command: what is learned, from what, how."""
 
-    model: ModelArguments
+    model: LearnerArguments
     template: TemplateArguments
     data: DataArguments
     method: MethodArguments
@@ -101,6 +125,11 @@ class Recipe(ArgumentSet):
     def stage(self) -> str:
         """The name of the way of learning."""
         return self.training.stage
+
+    @property
+    def way(self) -> StageFields:
+        """What is known of the way of learning."""
+        return STAGES[self.stage]
 
     @property
     def packing(self) -> bool:
@@ -148,7 +177,7 @@ class ApiSet(ArgumentSet):
 
 
 _GROUPS: dict[str, type[Arguments]] = {
-    "model": ModelArguments,
+    "model": LearnerArguments,
     "template": TemplateArguments,
     "data": DataArguments,
     "method": MethodArguments,
@@ -181,16 +210,25 @@ ELSEWHERE = {name: verb for verb, kinds in _OTHER_VERBS.items() for kind in kind
 
 
 def _other_stages(stage: str, raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], list[str]]:
-    """Raw values without those that only other stages have, and the complaints and notes about these."""
+    """Raw values without those that only other stages have, and the complaints and notes about these.
+
+    Each names all the stages that have it.
+    """
     rest = dict(raw)
     complaints: list[str] = []
     notes: list[str] = []
-    owners = {name: other for other in STAGES for name in STAGES[other].fields.model_fields}
-    for name in [name for name in raw if name in owners and name not in arguments_of(stage)]:
-        value, fields = rest.pop(name), STAGES[owners[name]].fields
+    owners: dict[str, list[str]] = {}
+    for other in STAGES:
+        for name in STAGES[other].fields.model_fields:
+            owners.setdefault(name, []).append(other)
+    # What another verb has too stands in a file for that one as well.
+    known = {*arguments_of(stage), *ELSEWHERE}
+    for name in [name for name in raw if name in owners and name not in known]:
+        value, fields = rest.pop(name), STAGES[owners[name][0]].fields
         filled = fill({"own": fields}, {name: value})
         told = shown(value) if not isinstance(value, Unreadable) else ""
-        sentence = f"--{name} {told}".rstrip() + f": not used by --stage {stage}, only by {owners[name]}."
+        only = " and ".join(filter(None, (", ".join(owners[name][:-1]), owners[name][-1])))
+        sentence = f"--{name} {told}".rstrip() + f": not used by --stage {stage}, only by {only}."
         if filled.complaints or filled.groups["own"] != fields():
             complaints.append(f"{sentence} Leave it out.")
         else:
@@ -219,7 +257,7 @@ def make_recipe(raw: Mapping[str, Any]) -> tuple[Recipe, list[str]]:
         known = ", ".join(STAGES)
         complaints.append(f"--stage {shown(stage)}: must be one of {known}.{did_you_mean(stage, STAGES)}")
     recipe = Recipe(**filled.groups)  # type: ignore[arg-type]  # the groups are Recipe's own fields
-    complaints += broken_rules(recipe, wrong=filled.wrong)
+    complaints += broken_rules(recipe, wrong=filled.wrong | (set() if stage in STAGES else {"stage"}))
     if complaints:
         raise ArgumentError(spelled.explain(complaints))
     return recipe, [*spelled.notes, *notes, *filled.notes]
@@ -243,7 +281,7 @@ Set = TypeVar("Set", bound=ArgumentSet)
 def make_set(kind: type[Set], raw: Mapping[str, Any]) -> tuple[Set, list[str]]:
     """Check raw values for a verb other than train. Raises ArgumentError with every complaint."""
     groups = groups_of(kind)
-    filled = fill(groups, raw, {**dict.fromkeys(arguments_of("sft"), "studio train"), **ELSEWHERE})
+    filled = fill(groups, raw, {**dict.fromkeys(arguments_of_all(), "studio train"), **ELSEWHERE})
     if filled.complaints:
         raise ArgumentError(filled.complaints)
     return kind(**filled.groups), filled.notes

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from studio import __version__
 from studio.assemble import learner, parts_of, write_card
@@ -18,13 +19,11 @@ from studio.jobs.signals import StopFlag
 from studio.loop.zero import Zero, read_zero
 from studio.material import Material, gather, parents
 from studio.model.hardware import Choice, Hardware, Precision, choose_precision, detect
-from studio.preflight import Plan, check
+from studio.preflight.check import check
+from studio.preflight.plan import Plan
 from studio.recipe import Recipe
-from studio.stages.base import stage_of
+from studio.stages.base import Learner, stage_of
 from studio.workspace import Workspace
-
-if TYPE_CHECKING:
-    from studio.loop.trainer import StudioTrainer
 
 Say = Callable[[str], None]
 
@@ -34,7 +33,7 @@ def plan(recipe: Recipe, place: Workspace, say: Say) -> tuple[Plan, Material]:
     zero = read_zero(recipe, place)
     hardware, material, precision, _ = _before(recipe, place, say)
     folder = place.path(recipe.training.output_dir)
-    ready = _checked(recipe, material, hardware, precision, folder, zero)
+    ready = _checked(recipe, material, hardware, precision, folder, zero, place)
     try:
         inspect(recipe, folder, place)
     except StudioError as error:
@@ -55,14 +54,14 @@ def train(recipe: Recipe, place: Workspace, threads: Choice, notes: list[str], s
             zero = read_zero(recipe, place)
             hardware, material, precision, chosen = _before(recipe, place, say)
             run.check_data(material.hashes)
-            ready = _checked(recipe, material, hardware, precision, run.folder, zero)
+            ready = _checked(recipe, material, hardware, precision, run.folder, zero, place)
             ready.choices[:0] = [threads, chosen]
             for sentence in ready.sentences():
                 say(sentence)
             ready.refuse()
-            trainer = _trainer(recipe, material, ready, hardware, precision, run, stop, say)
+            trainer = _trainer(recipe, material, ready, (hardware, precision), run, stop, place, say)
             if recipe.training.do_train:
-                _learn(trainer, run, stop, say)
+                _learn(recipe, trainer, run, stop, say)
             _finish(recipe, place, trainer, run, material, say)
             leave()
         except StudioError as error:
@@ -86,79 +85,90 @@ def _before(recipe: Recipe, place: Workspace, say: Say) -> tuple[Hardware, Mater
 
 
 def _checked(
-    recipe: Recipe, material: Material, hardware: Hardware, precision: Precision, folder: Path, zero: Zero | None
-) -> Plan:
+    recipe: Recipe, material: Material, hardware: Hardware, precision: Precision, folder: Path, zero: Zero | None,
+    place: Workspace,
+) -> Plan:  # fmt: skip
     from studio.loop.settings import settings
 
     world = os.environ.get("WORLD_SIZE") or processes(os.environ, use_cpu=recipe.training.use_cpu)
     ready = check(recipe, material, hardware, precision, folder, int(world), zero)
+    ready.complaints += stage_of(recipe).check(recipe, material, place)
     if not ready.complaints:
         settings(recipe, folder, hardware, precision, zero=zero)  # upstream's own checks, before a model is loaded
     return ready
 
 
 def _trainer(
-    recipe: Recipe, material: Material, ready: Plan, hardware: Hardware, precision: Precision,
-    run: Run, stop: StopFlag, say: Log,
-) -> StudioTrainer:  # fmt: skip
+    recipe: Recipe, material: Material, ready: Plan, machine: tuple[Hardware, Precision],
+    run: Run, stop: StopFlag, place: Workspace, say: Log,
+) -> Learner:  # fmt: skip
     """Load, adapt and wire: everything heavy happens here."""
     from studio.loop.settings import settings
     from studio.model.adapt import told
 
+    hardware, precision = machine
     arguments = settings(
         recipe, run.folder, hardware, precision,
         checkpointing=ready.checkpointing, rounding=ready.rounding, zero=ready.zero,
     )  # fmt: skip
     learned = learner(recipe, material, precision, arguments)
-    model, attention = learned
-    say(str(attention))
-    say(told(model))
+    say(str(learned.attention))
+    say(told(learned.model))
     if is_main(os.environ):
         run.write(
-            decisions=[choice.__dict__ for choice in (*ready.choices, attention)],
+            decisions=[choice.__dict__ for choice in (*ready.choices, learned.attention)],
             data={"hashes": material.hashes, "report": material.report.as_json()},
             hardware=hardware.__dict__,
             quantization=ready.rounding.as_json() if ready.rounding else None,
         )
-    parts = parts_of(recipe, material, ready, learned, arguments, run, stop, say)
+    parts = parts_of(recipe, material, ready, learned, run, stop, place, say)
     return stage_of(recipe).trainer(parts)
 
 
-def _learn(trainer: StudioTrainer, run: Run, stop: StopFlag, say: Log) -> None:
-    """The loop itself, with what can go wrong in it turned into sentences."""
-    import torch
+@contextlib.contextmanager
+def _memory_told(recipe: Recipe) -> Iterator[None]:
+    """Turn memory that runs out, where nothing smaller can be tried, into MemoryFullError."""
+    from studio.loop import memory
 
+    try:
+        yield
+    except memory.ERRORS as error:
+        if not memory.ran_out(error):
+            raise
+        said = memory.evidence(error)
+        if recipe.way.wants == "prompts":
+            told = memory.full_of_answers(said)
+        else:
+            told = memory.full(said, recipe.training.per_device_train_batch_size)
+        raise MemoryFullError(told) from error
+
+
+def _learn(recipe: Recipe, trainer: Learner, run: Run, stop: StopFlag, say: Say) -> None:
+    """The loop itself, with what can go wrong in it turned into sentences."""
     if run.resume is not None:
         say(f"going on from {run.resume.name}")
-    try:
+    with _memory_told(recipe):
         trainer.train(resume_from_checkpoint=str(run.resume) if run.resume else None)
-    except torch.OutOfMemoryError as error:
-        raise MemoryFullError(_out_of_memory(error)) from error
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or "not enough memory" in str(error) or "can't allocate memory" in str(error):
-            raise MemoryFullError(_out_of_memory(error)) from error
-        raise
     stop.armed = False
     stop.saved = f"after the last step, {trainer.writer.newest() or 'no checkpoint'} is kept"
     if stop and trainer.state.global_step < trainer.state.max_steps:
-        raise stop.error(f"step {trainer.state.global_step} of {trainer.state.max_steps} is saved")
+        step, newest = trainer.state.global_step, trainer.writer.newest()
+        if newest != f"checkpoint-{step}":
+            kept = f"{newest} is kept" if newest else "no checkpoint was written yet"
+            raise stop.error(f"step {step} could not be saved, and {kept}")
+        raise stop.error(f"step {step} of {trainer.state.max_steps} is saved")
 
 
-def _out_of_memory(error: BaseException) -> str:
-    evidence = " ".join(str(error).split())[:200]
-    return (
-        f"memory ran out while training ({evidence}). Halve --per_device_train_batch_size and double "
-        "--gradient_accumulation_steps, then lower --cutoff_len, then --gradient_checkpointing True."
-    )
-
-
-def _finish(recipe: Recipe, place: Workspace, trainer: StudioTrainer, run: Run, material: Material, say: Log) -> None:
+def _finish(recipe: Recipe, place: Workspace, trainer: Learner, run: Run, material: Material, say: Log) -> None:
     """Final weights, last evaluation, picture and card; `finished` is written last."""
     results: dict[str, Any] = {"steps": trainer.state.global_step}
     if trainer.eval_dataset is not None:
-        results |= trainer.evaluate()
+        with _memory_told(recipe):
+            results |= trainer.evaluate()
     if recipe.training.do_train:
         trainer.refuse_broken_weights()
+    with _memory_told(recipe):
+        results |= trainer.conclude()
     weights = trainer.whole_weights() if recipe.training.do_train else None
     if not is_main(os.environ):
         return

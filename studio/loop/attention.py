@@ -9,7 +9,7 @@ no mask of the whole row is built.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NAME = "studio_documents"
+# The name under which a tensor of boundaries carries its numbers.
+NUMBERS = "studio_numbers"
 # The CPU's bfloat16 kernel is slow on short documents: forward and backward of 9 heads take 2.7 ms for
 # 100 tokens where plain products take 0.7 ms, 22 against 8 ms for 512. Longer ones would keep too much.
 QUICK = 384
@@ -36,11 +38,18 @@ def document_attention(
 ) -> tuple[torch.Tensor, None]:
     """Causal attention inside each document. B is 1; H heads, T tokens, D head size.
 
-    Returns (B, T, H, D). A sliding window shorter than a document gets a mask of its own.
+    Returns (B, T, H, D). A sliding window shorter than a document gets a mask of its own. On a GPU in half
+    precision one kernel takes all documents.
     """
+    longest = kwargs.get("max_length_q")
     for name in ("cu_seq_lens_k", "max_length_q", "max_length_k", "is_causal"):
         kwargs.pop(name, None)
-    ends = [0, query_BHTD.shape[2]] if cu_seq_lens_q is None else cu_seq_lens_q.tolist()
+    if cu_seq_lens_q is not None and longest is not None and _at_once(query_BHTD, key_BHTD, kwargs):
+        # Rotations make float32 of queries and keys where the weights are; attention itself is in half precision.
+        parts = _Parts(*(part[0].transpose(0, 1).to(_dtype(part)) for part in (query_BHTD, key_BHTD, value_BHTD)))
+        window = (-1 if sliding_window is None else sliding_window - 1, 0)
+        return _one_kernel(parts, cu_seq_lens_q, longest, kwargs.get("scaling"), window)[None], None
+    ends = [0, query_BHTD.shape[2]] if cu_seq_lens_q is None else _numbers(cu_seq_lens_q)
     outputs = []
     for start, end in pairwise(ends):
         part = slice(start, end)
@@ -52,6 +61,87 @@ def document_attention(
         output_BTHD, _ = sdpa_attention_forward(module, query, key, value, mask, is_causal=mask is None, **kwargs)
         outputs.append(output_BTHD)
     return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), None
+
+
+def _numbers(ends: torch.Tensor) -> list[int]:
+    """The boundaries as numbers: those that `lengths` read once for all layers, else read from the device."""
+    known: list[int] | None = vars(ends).get(NUMBERS)
+    return ends.tolist() if known is None else known
+
+
+def _at_once(query_BHTD: torch.Tensor, key_BGTD: torch.Tensor, kwargs: dict[str, Any]) -> bool:
+    if not query_BHTD.is_cuda or kwargs.get("dropout") or (dtype := _dtype(query_BHTD)) == torch.float32:
+        return False
+    heads, size = query_BHTD.shape[1], query_BHTD.shape[3]
+    return has_kernel(query_BHTD.device.index, dtype, heads, key_BGTD.shape[1], size)
+
+
+def _dtype(part: torch.Tensor) -> torch.dtype:
+    """The precision that attention is computed in on a GPU: that of autocast where it is on."""
+    return torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else part.dtype
+
+
+class _Parts(NamedTuple):
+    """Queries (T, H, D), keys and values (T, G, D) of documents end to end; G heads of keys are shared."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+
+
+def _one_kernel(
+    parts: _Parts, ends: torch.Tensor, longest: int, scaling: float | None, window: tuple[int, int]
+) -> torch.Tensor:
+    """Attention of all documents by torch's own flash attention; returns (T, H, D)."""
+    from torch.nn.attention.varlen import varlen_attn  # loads torch's compiler, which takes seconds
+
+    shared = parts.query.shape[1] != parts.key.shape[1]
+    output = varlen_attn(*parts, ends, ends, longest, longest, scale=scaling, window_size=window, enable_gqa=shared)
+    return cast(torch.Tensor, output)
+
+
+def has_kernel(device: int, dtype: torch.dtype, heads: int, key_heads: int, size: int) -> bool:
+    """Whether this GPU's kernel for these shapes gives, forward and backward, what plain attention gives.
+
+    It is tried once, outside of what is compiled.
+    """
+    asked = (device, dtype, heads, key_heads, size)
+    if asked not in _TRIED and not torch.compiler.is_compiling():
+        _TRIED[asked] = _try(*asked)
+    return _TRIED.get(asked, False)
+
+
+_TRIED: dict[tuple[int, torch.dtype, int, int, int], bool] = {}
+
+
+def _try(device: int, dtype: torch.dtype, heads: int, key_heads: int, size: int) -> bool:
+    with torch.random.fork_rng(devices=[device]), torch.enable_grad(), torch.autocast("cuda", enabled=False):
+        parts = _Parts(*(
+            torch.randn(24, count, size, device=f"cuda:{device}", dtype=dtype).requires_grad_()
+            for count in (heads, key_heads, key_heads)
+        ))  # fmt: skip
+        ends = torch.tensor([0, 7, 24], dtype=torch.int32, device=f"cuda:{device}")
+        try:
+            found_THD = _one_kernel(parts, ends, 17, None, (-1, 0))
+            found = [found_THD, *torch.autograd.grad(found_THD.float().square().sum(), parts)]
+        except (RuntimeError, TypeError, ValueError):
+            return False  # an old card, or a head of a size that the kernel does not take
+        whole = [part.detach().float().requires_grad_() for part in parts]
+        plain_THD = torch.cat([_plain(*(part[start:end] for part in whole)) for start, end in ((0, 7), (7, 24))])
+        plain = [plain_THD, *torch.autograd.grad(plain_THD.square().sum(), whole)]
+    return all(
+        bool((one.float() - other).abs().max() <= 5e-2 * other.abs().max().clamp(min=1.0))
+        for one, other in zip(found, plain, strict=True)
+    )
+
+
+def _plain(query_THD: torch.Tensor, key_TGD: torch.Tensor, value_TGD: torch.Tensor) -> torch.Tensor:
+    """Causal attention of one document, as it is written down."""
+    shared = query_THD.shape[1] // key_TGD.shape[1]
+    key_THD, value_THD = (part.repeat_interleave(shared, dim=1) for part in (key_TGD, value_TGD))
+    scores_HTT = torch.einsum("thd,shd->hts", query_THD, key_THD) / query_THD.shape[-1] ** 0.5
+    later_TT = torch.ones(scores_HTT.shape[1:], dtype=torch.bool, device=scores_HTT.device).triu(1)
+    return torch.einsum("hts,shd->thd", scores_HTT.masked_fill(later_TT, float("-inf")).softmax(-1), value_THD)
 
 
 def _is_quick(query_BHTD: torch.Tensor, kwargs: dict[str, Any]) -> bool:
@@ -116,7 +206,7 @@ def choose_attention(model: PreTrainedModel, asked: str) -> tuple[str, str]:
 
 
 def keeps_documents_apart(model: PreTrainedModel) -> bool:
-    """Whether two documents in one row give the logits that each gives alone."""
+    """Whether two documents in one row give the logits that each gives alone, or the last states without a head."""
     from studio.loop.batch import flat_batch
 
     weight = cast(torch.nn.Embedding, model.get_input_embeddings()).weight
@@ -143,8 +233,11 @@ def keeps_documents_apart(model: PreTrainedModel) -> bool:
 
 def _logits(model: PreTrainedModel, batch: dict[str, torch.Tensor], device: torch.device) -> torch.Tensor:
     inputs = {name: value.to(device) for name, value in batch.items() if name != "labels"}
-    logits: torch.Tensor = model(**inputs, **lengths(inputs), use_cache=False).logits
-    return logits
+    # A classifier's logits are those of one place alone, so what lies under its head is looked at.
+    inner = model.base_model if hasattr(model, "num_labels") and hasattr(model, "score") else model
+    output = inner(**inputs, **lengths(inputs), use_cache=False)
+    found: torch.Tensor = output.last_hidden_state if inner is not model else output.logits
+    return found
 
 
 def lengths(inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -152,5 +245,7 @@ def lengths(inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
     if "cu_seq_lens_q" not in inputs:
         return {}
     ends = inputs["cu_seq_lens_q"]
-    longest = int((ends[1:] - ends[:-1]).max())
+    # Read from the device once for all layers; the tensor that these get carries its numbers.
+    numbers = vars(ends)[NUMBERS] = ends.tolist()
+    longest = max(end - start for start, end in pairwise(numbers))
     return {"cu_seq_lens_k": ends, "max_length_q": longest, "max_length_k": longest}

@@ -81,3 +81,12 @@ def padded_batch(ids: Sequence[Any], masks: Sequence[Any], pad_id: int) -> dict[
         batch["attention_mask"][place, : len(document)] = 1
         batch["labels"][place, : len(document)] = _labels(document, torch.as_tensor(mask, dtype=torch.bool))
     return batch
+
+
+def document_lengths(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """How long the document of each token is: (T,) for documents end to end, (B, 1) for padded ones."""
+    if "cu_seq_lens_q" not in inputs:
+        return inputs["attention_mask"].sum(dim=1, keepdim=True)
+    ends = inputs["cu_seq_lens_q"]
+    sizes = ends[1:] - ends[:-1]
+    return sizes.repeat_interleave(sizes)

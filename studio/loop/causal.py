@@ -1,91 +1,90 @@
-"""The trainer of next-token prediction, for pt and sft."""
+"""Next-token prediction, for pt and sft.
+
+Letters of shapes: B rows, T tokens, L tokens that bear loss, V vocabulary.
+"""
 
 from __future__ import annotations
 
-from typing import Any, cast
+import math
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from torch.nn.functional import cross_entropy
 
-from studio.loop.batch import Collator, Groups
+from studio.loop.attention import lengths
+from studio.loop.batch import NO_LOSS, document_lengths
+from studio.loop.build import build
+from studio.loop.head import gives_logits, passing, summed_loss, worth_it
 from studio.loop.parts import Parts
-from studio.loop.trackers import guard_trackers
-from studio.loop.trainer import StudioTrainer
-from studio.loop.watch import quiet
+from studio.loop.trainer import Measured, StudioTrainer
 
 
-def causal_trainer(parts: Parts) -> StudioTrainer:
-    """A trainer over the parts' groups, with its watch, guarded trackers and, if asked, noise."""
-    method = parts.recipe.method
-    groups = None
-    if method.loraplus_lr_ratio is not None:
-        groups = _lora_plus(method.loraplus_lr_ratio, method.loraplus_lr_embedding)
-    trainer = trainer_kind(parts.settings)(
-        writer=parts.writer,
-        stop=parts.stop,
-        optimizer_groups=groups,
-        held_out_collator=Collator(parts.held_out_rows, parts.pad_id) if parts.held_out_rows else None,
-        model=parts.model,
-        args=parts.settings,
-        train_dataset=Groups(parts.groups),
-        eval_dataset=Groups(parts.held_out) if parts.held_out else None,
-        data_collator=Collator(parts.rows, parts.pad_id),
-        callbacks=[parts.watch],
-    )
-    parts.watch.trainer = trainer
-    quiet(trainer)
-    guard_trackers(trainer, parts.say)
-    if (alpha := parts.recipe.training.neftune_noise_alpha) is not None:
-        _add_noise(trainer, alpha)
-    return trainer
+def causal_trainer(parts: Parts) -> CausalTrainer:
+    """A trainer of next-token prediction over the parts' groups."""
+    return build(CausalTrainer, parts)
 
 
-def trainer_kind(settings: Any) -> type[StudioTrainer]:
-    """The trainer for one process, or several with a whole model each; or for parts of it."""
-    if not settings.deepspeed:
-        return StudioTrainer
-    from studio.loop.divided import DividedTrainer
+class CausalTrainer(StudioTrainer):
+    """Trains on documents laid end to end, with the head computed where there is loss only."""
 
-    return DividedTrainer
+    # Whether the model's logits are what its head gives; None until it is asked.
+    plain_head: bool | None = None
+
+    def measure(self, model: Any, inputs: dict[str, torch.Tensor]) -> Measured:
+        """Summed cross-entropy and the number of labels; of held-out rows also how many are predicted right."""
+        self.document_lengths = document_lengths(inputs)  # read by the noise on the embeddings
+        smoothing = self.args.label_smoothing_factor if model.training else 0.0
+        if model.training and self._by_pieces(model, inputs):
+            head = self.accelerator.unwrap_model(model).get_output_embeddings()
+            with passing(head):
+                states_LD, targets_L = label_logits(model, inputs)
+            if len(targets_L):
+                return Measured(summed_loss(head, states_LD, targets_L, smoothing), len(targets_L))
+        logits_LV, targets_L = label_logits(model, inputs)
+        if not len(targets_L):
+            return Measured(logits_LV.sum() * 0.0, 0)
+        total = cross_entropy(logits_LV.float(), targets_L, reduction="sum", label_smoothing=smoothing)
+        if model.training:
+            return Measured(total, len(targets_L))
+        right = int((logits_LV.argmax(-1) == targets_L).sum())
+        return Measured(total, len(targets_L), {"accuracy": (right, len(targets_L))})
+
+    def _by_pieces(self, model: Any, inputs: dict[str, torch.Tensor]) -> bool:
+        """Whether the head goes over some labels at a time: where it pays and the model only reads its logits off."""
+        bare = self.accelerator.unwrap_model(model)
+        dtype = torch.float16 if self.args.fp16 else bare.dtype
+        labels, device = inputs["labels"].numel(), inputs["labels"].device
+        whole = self.is_deepspeed_enabled or self.args.torch_compile  # both look into the model's own forward
+        if whole or not worth_it(labels, bare.config.get_text_config().vocab_size, device, dtype):
+            return False
+        if self.plain_head is None:
+            self.plain_head = gives_logits(bare)
+        return self.plain_head
+
+    def metrics(self, means: dict[str, float]) -> dict[str, float]:
+        """Loss, perplexity and accuracy over all labels."""
+        return {"perplexity": math.exp(min(means["loss"], 700)), "accuracy": 0.0} | means
 
 
-def _lora_plus(ratio: float, embedding_rate: float) -> Any:
-    """LoRA+ (arXiv 2402.12354): the B matrices learn `ratio` times faster than the A matrices."""
+def label_logits(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (L, V) that predict the labels, and these (L,), in the order of the tokens.
 
-    def make(model: Any, settings: Any) -> torch.optim.Optimizer:
-        from peft.optimizers import create_loraplus_optimizer
-        from transformers import Trainer
-
-        kind, options = Trainer.get_optimizer_cls_and_kwargs(settings, model)
-        options.pop("lr", None)
-        optimizer: torch.optim.Optimizer = create_loraplus_optimizer(
-            model=model,
-            optimizer_cls=kind,
-            lr=settings.learning_rate,
-            loraplus_lr_ratio=ratio,
-            loraplus_lr_embedding=embedding_rate,
-            loraplus_weight_decay=settings.weight_decay,
-            **options,
-        )
-        return optimizer
-
-    return make
-
-
-def _add_noise(trainer: StudioTrainer, alpha: float) -> None:
-    """NEFTune (arXiv 2310.05914): uniform noise of size alpha / sqrt(L D) on the embeddings.
-
-    L is the length of the document itself, so the noise does not depend on what shares its batch.
+    logits at t predict the label at t + 1, so the head is computed at the L places before a label. Without any
+    label there is one row of logits and no target, so that every weight still takes part.
     """
+    labels_BT = inputs["labels"][:, 1:]
+    flat = {name: value for name, value in inputs.items() if name in MODEL_INPUTS}
+    bearing_BT = labels_BT != NO_LOSS
+    targets_L = labels_BT[bearing_BT]
+    if "cu_seq_lens_q" in inputs:
+        places_L = bearing_BT[0].nonzero()[:, 0]
+        if not len(places_L):  # a process may draw a batch without labels; it must still take part
+            places_L = places_L.new_zeros(1)
+        output = model(**flat, **lengths(flat), logits_to_keep=places_L, use_cache=False)
+        return output.logits[0], targets_L
+    output = model(**flat, use_cache=False)
+    return output.logits[:, :-1][bearing_BT], targets_L
 
-    def noisy(module: torch.nn.Module, _inputs: Any, embedded_BTD: torch.Tensor) -> torch.Tensor:
-        if not module.training or trainer.document_lengths is None:
-            return embedded_BTD
-        # (T,) or (B, 1): how long the document of each token is
-        lengths = trainer.document_lengths.to(embedded_BTD.device)
-        size = (alpha / (lengths * embedded_BTD.shape[-1]).sqrt())[..., None]
-        noise = torch.empty_like(embedded_BTD).uniform_(-1, 1)
-        return embedded_BTD + noise * size.to(embedded_BTD.dtype)
 
-    model = cast(PreTrainedModel, trainer.model)
-    model.get_input_embeddings().register_forward_hook(noisy)
+# Of a batch, what the model itself takes.
+MODEL_INPUTS = ("input_ids", "attention_mask", "position_ids", "cu_seq_lens_q")

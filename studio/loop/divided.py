@@ -10,7 +10,8 @@ import torch
 from transformers.trainer import SCHEDULER_NAME
 
 from studio.loop.deepspeed import broken_weight, load_part, save_part, whole_weights
-from studio.loop.trainer import StudioTrainer, unreadable_told
+from studio.loop.saving import unreadable_told
+from studio.loop.trainer import StudioTrainer
 
 
 class DividedTrainer(StudioTrainer):
@@ -28,7 +29,7 @@ class DividedTrainer(StudioTrainer):
     def refuse_broken_weights(self) -> None:
         """Raise DivergedError in every process when one of them holds a weight that is not finite."""
         if name := broken_weight(cast(torch.nn.Module, self.model), self.args.device):
-            raise self._diverged(f"weight {name}", math.nan)
+            raise self.diverged(f"weight {name}", math.nan, self.state.global_step)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the whole weights, or the adapter, tokenizer and template."""
@@ -38,7 +39,7 @@ class DividedTrainer(StudioTrainer):
         norm = super()._get_grad_norm(model, grad_norm)
         # DeepSpeed writes -1 for a norm that is not finite; with fp16 it skips such a step.
         if norm is not None and float(norm) == -1 and not self._engine.fp16_enabled():
-            raise self._diverged("gradient norm", math.nan)
+            raise self.diverged("gradient norm", math.nan)
         return norm
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:

@@ -13,14 +13,20 @@ if TYPE_CHECKING:
     import transformers
 
     from studio.data.rows import Rows
+    from studio.loop.incidents import Incidents
     from studio.loop.saving import CheckpointWriter
     from studio.loop.watch import Watch
+    from studio.material import Material
     from studio.recipe import Recipe
+    from studio.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Model, rows and groups of row numbers (packs or single rows), and where all goes."""
+    """Model, rows and groups of row numbers (packs, single rows or the two of a pair), and where all goes.
+
+    `resume` is the checkpoint to go on from.
+    """
 
     recipe: Recipe
     settings: transformers.TrainingArguments
@@ -34,4 +40,8 @@ class Parts:
     watch: Watch
     stop: StopFlag
     folder: Path
+    resume: Path | None
+    incidents: Incidents
+    material: Material
+    place: Workspace
     say: Callable[[str], None]

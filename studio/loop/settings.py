@@ -113,6 +113,7 @@ def _decided(recipe: Recipe, folder: Path, hardware: Hardware, precision: Precis
     training, other = recipe.training, recipe.upstream.model_dump()
     metric = training.metric_for_best_model.removeprefix("eval_") or None
     best = training.load_best_model_at_end or training.save_strategy == "best"
+    first = recipe.way.metrics[0][0]
     return {
         "output_dir": str(folder),
         "use_cpu": hardware.device == "cpu",
@@ -120,8 +121,8 @@ def _decided(recipe: Recipe, folder: Path, hardware: Hardware, precision: Precis
         "fp16": precision == "fp16",
         "do_eval": recipe.evaluates,
         "eval_steps": training.eval_steps or training.logging_steps,
-        "metric_for_best_model": metric or ("loss" if best else None),
-        "greater_is_better": metric == "accuracy" if metric or best else None,
+        "metric_for_best_model": metric or (first if best else None),
+        "greater_is_better": dict(recipe.way.metrics)[metric or first] if metric or best else None,
         "report_to": list(training.report_to) or ["none"],
         "logging_first_step": True,
         # The run's own code does these: noise by document, pruning once a newer checkpoint is whole,

@@ -1,28 +1,25 @@
-"""transformers' Trainer with the studio's batches, loss, evaluation and checkpoints.
-
-Letters of shapes: B rows, T tokens, L tokens that bear loss, V vocabulary.
-"""
+"""transformers' Trainer with the studio's batches, sums, evaluation and checkpoints; each loss is a subclass."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 import transformers
-from torch.nn.functional import cross_entropy
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.trainer_utils import EvalLoopOutput
 
-from studio.errors import DivergedError, ResumeError
+from studio.errors import DivergedError
 from studio.jobs.signals import StopFlag
-from studio.loop.attention import lengths
-from studio.loop.batch import NO_LOSS, Collator
-from studio.loop.saving import CheckpointWriter
+from studio.loop.batch import NO_LOSS
+from studio.loop.incidents import Incidents
+from studio.loop.saving import CheckpointWriter, unreadable_told
+from studio.loop.step import Step
+from studio.loop.tally import Measured as Measured
+from studio.loop.tally import added, means
 
 LOOP_STATE = "loop_state.json"
 
@@ -32,20 +29,32 @@ class _EvaluationStopped(Exception):
 
 
 class StudioTrainer(transformers.Trainer):
-    """Trains on documents laid end to end, with the head computed where there is loss only."""
+    """The loop of every stage whose rows are given; a subclass says what the loss is.
+
+    The loss of an optimizer step is the mean over all its items (labels, pairs or rows), however they lie in
+    micro-batches and processes.
+    """
+
+    # The smallest micro-batch that the loss is defined for: so far it is halved when memory runs out.
+    fewest = 1
 
     def __init__(
         self,
         *,
         writer: CheckpointWriter,
         stop: StopFlag,
+        incidents: Incidents | None = None,
         optimizer_groups: Any = None,
-        held_out_collator: Collator | None = None,
+        held_out_collator: Any = None,
         **kwargs: Any,
     ) -> None:
         self.writer, self.stop, self.optimizer_groups = writer, stop, optimizer_groups
         self.held_out_collator = held_out_collator
+        self.incidents = incidents or Incidents()
+        self.step = Step(self, self.incidents)
         self.tokens_seen = 0
+        # What the batches since the last point told, by name: sum and count.
+        self.told: dict[str, tuple[Any, int]] = {}
         # An evaluation that a stop put off; the resumed run begins with it.
         self.evaluation_due = False
         # For each token of the batch in work, how long its document is.
@@ -57,69 +66,82 @@ class StudioTrainer(transformers.Trainer):
 
     # -- loss
 
+    def measure(self, model: Any, inputs: dict[str, torch.Tensor]) -> Measured:
+        """The summed loss of a batch, its items, and what else is to be told of it."""
+        raise NotImplementedError
+
+    def items(self, inputs: dict[str, torch.Tensor]) -> int:
+        """Over how many items of a batch the loss is a mean: here its labels."""
+        return int((inputs["labels"][:, 1:] != NO_LOSS).sum())
+
+    def metrics(self, means: dict[str, float]) -> dict[str, float]:
+        """Measures of the held-out rows from the means over them, "loss" among these."""
+        return means
+
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Mean cross-entropy of the labels of the whole optimizer step (a scalar)."""
-        total, count, _ = self.loss_sum(model, inputs)
-        loss = total / (count if num_items_in_batch is None else num_items_in_batch)
+        """Mean loss over the items of the whole optimizer step (a scalar)."""
+        measured = self.measure(model, inputs)
+        loss = measured.loss / (measured.items if num_items_in_batch is None else num_items_in_batch)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
-            # The labels of all processes were counted, and the gradients are averaged over them.
+            # The items of all processes were counted, and the gradients are averaged over them.
             loss = loss * self.accelerator.num_processes
         self.tokens_seen += self._tokens(inputs)
+        self.told = added(self.told, measured.told)
         return (loss, None) if return_outputs else loss
 
-    def loss_sum(self, model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int, int]:
-        """Summed cross-entropy, the number of labels, and how many are predicted right.
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | None:
+        if not batch_samples:
+            return None
+        count = torch.tensor(sum(map(self.items, batch_samples)), device=device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            count = self.accelerator.gather(count).sum()
+        return count
 
-        logits at t predict the label at t + 1, so the head is computed at the L places before a label.
-        """
-        labels_BT = inputs["labels"][:, 1:]
-        flat = {name: value for name, value in inputs.items() if name != "labels"}
-        self.document_lengths = _document_lengths(inputs)
-        bearing_BT = labels_BT != NO_LOSS
-        targets_L = labels_BT[bearing_BT]
-        if "cu_seq_lens_q" in inputs:
-            places_L = bearing_BT[0].nonzero()[:, 0]
-            if not len(places_L):  # a process may draw a batch without labels; it must still take part
-                places_L = places_L.new_zeros(1)
-            output = model(**flat, **lengths(flat), logits_to_keep=places_L, use_cache=False)
-            logits_LV = output.logits[0]
-        else:
-            output = model(**flat, use_cache=False)
-            logits_LV = output.logits[:, :-1][bearing_BT]
-        if not len(targets_L):
-            return logits_LV.sum() * 0.0, 0, 0
-        smoothing = self.args.label_smoothing_factor if model.training else 0.0
-        total = cross_entropy(logits_LV.float(), targets_L, reduction="sum", label_smoothing=smoothing)
-        right = 0 if model.training else int((logits_LV.argmax(-1) == targets_L).sum())
-        return total, len(targets_L), right
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """A point of the curve, with the means of what the batches since the last one told."""
+        if "loss" in logs and self.told:
+            logs = logs | means(self.told, self.accelerator)
+            self.told = {}
+        super().log(logs, *args, **kwargs)
+
+    @property
+    def works_alone(self) -> bool:
+        """Whether this process holds all of the model, so that it may take a step again without asking others."""
+        return self.args.world_size == 1 and not self.is_deepspeed_enabled
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
-        """One micro-batch; a loss that is not finite ends the run before it reaches the weights."""
+        """One batch of a step; a loss that is not finite twice ends the run before it reaches the weights."""
         if self.state.global_step == 0 and not self.tokens_seen and self.args.should_save:
             self.writer.first_batch(inputs)
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        # Of several processes one may see it alone; the norm of the common gradient tells all of them.
-        if self.args.world_size == 1 and not math.isfinite(value := loss.item()):
-            raise self._diverged("loss", value)
-        return loss
+        return self.step.take(model, inputs, num_items_in_batch)
+
+    def micro_step(self, model: Any, inputs: Any, items: Any) -> torch.Tensor:
+        """The loss of what goes through the model at a time, with its gradients added."""
+        return super().training_step(model, inputs, items)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
         # With fp16 the scaler skips such a step and lowers its scale: that is no divergence.
-        scaled = getattr(self.accelerator, "scaler", None) is not None
-        if norm is not None and not scaled and not math.isfinite(value := float(norm)):
-            raise self._diverged("gradient norm", value)
+        if norm is None or getattr(self.accelerator, "scaler", None) is not None or math.isfinite(float(norm)):
+            return norm
+        first = float(norm)
+        if self.works_alone:
+            self.step.again(model, first)
+            clipped = self._clip_grad_norm(model) if self.args.max_grad_norm > 0 else None  # type: ignore[no-untyped-call]
+            norm = super()._get_grad_norm(model, grad_norm=clipped)  # type: ignore[no-untyped-call]
+        if not math.isfinite(float(norm)):
+            raise self.diverged("gradient norm", first)
         return norm
 
-    def _diverged(self, what: str, value: float) -> DivergedError:
-        last = self.writer.newest()
-        kept = f"the last good checkpoint is {last}" if last else "no checkpoint was written yet"
+    def diverged(self, what: str, value: float, step: int | None = None) -> DivergedError:
+        """The error to end with where something of a step, that in work unless one is named, is not finite."""
+        last, rate = self.writer.newest(), self._get_learning_rate()
+        kept = f"last good {last}" if last else "no checkpoint was written yet"
         return DivergedError(
-            f"training diverged after step {self.state.global_step}: the {what} is {value} at learning rate "
-            f"{self._get_learning_rate():.3g}; {kept}. Lower --learning_rate, raise --warmup_steps or look "
-            "at the rows of this step."
+            f"training diverged at step {step or self.step.number}: {what}={value}, lr={rate:.3g}, {kept}. Lower "
+            "--learning_rate, raise --warmup_steps or look at the rows of this step."
         )
 
     def _tokens(self, inputs: dict[str, torch.Tensor]) -> int:
@@ -149,34 +171,31 @@ class StudioTrainer(transformers.Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """Loss, perplexity and accuracy over all labels of the held-out rows (not a mean of batches)."""
+        """Measures over all held-out rows: the sum over the items of all, not a mean of batches."""
         model: Any = self._wrap_model(cast(torch.nn.Module, self.model), training=False)
         if len(self.accelerator._models) == 0:
             model = self.accelerator.prepare_model(model, evaluation_mode=True)
         was_training = model.training
         model.eval()
-        sums = torch.zeros(4, dtype=torch.float64, device=self.args.device)
+        told: dict[str, tuple[Any, int]] = {"loss": (0.0, 0)}
+        rows = torch.zeros(1, device=self.args.device)
         try:
             for inputs in dataloader:
                 if self.stop and self.is_in_train and self.args.world_size == 1:
                     raise _EvaluationStopped
                 with torch.no_grad(), self.accelerator.autocast():
-                    total, count, right = self.loss_sum(model, self._prepare_inputs(inputs))
-                rows = max(len(inputs.get("cu_seq_lens_q", [0, 0])) - 1, len(inputs["input_ids"]))
-                sums += sums.new_tensor([float(total), count, right, rows])
+                    parts = self.step.measure(model, inputs)
+                rows += max(len(inputs.get("cu_seq_lens_q", [0, 0])) - 1, len(inputs["input_ids"]))
+                for measured in parts:
+                    told = added(told, {"loss": (float(measured.loss), measured.items), **measured.told})
                 self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         finally:
             model.train(was_training)
-        total, count, right, rows = self.accelerator.reduce(sums, "sum").tolist()
-        loss = total / max(count, 1)
-        metrics = {
-            f"{metric_key_prefix}_loss": loss,
-            f"{metric_key_prefix}_perplexity": math.exp(min(loss, 700)),
-            f"{metric_key_prefix}_accuracy": right / max(count, 1),
-        }
+        measures = self.metrics({"loss": 0.0} | means(told, self.accelerator))
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in measures.items()}
         # Nothing is kept but the sums.
         nothing: Any = None
-        return EvalLoopOutput(nothing, None, metrics, int(rows))
+        return EvalLoopOutput(nothing, None, metrics, int(self.accelerator.reduce(rows, "sum")))
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """This process's share of the held-out rows, each counted once.
@@ -217,7 +236,11 @@ class StudioTrainer(transformers.Trainer):
         """Raise DivergedError for a weight that is not finite: it must not take a good one's place."""
         for name, weight in cast(torch.nn.Module, self.model).named_parameters():
             if weight.requires_grad and not bool(torch.isfinite(weight).all()):
-                raise self._diverged(f"weight {name}", math.nan)
+                raise self.diverged(f"weight {name}", math.nan, self.state.global_step)
+
+    def conclude(self) -> dict[str, Any]:
+        """What is measured once, when all is learned, by the names of the run's results; all processes take part."""
+        return {}
 
     def whole_weights(self) -> dict[str, torch.Tensor] | None:
         """Every weight by its name where the model does not hold them whole, else None; all processes take part."""
@@ -241,7 +264,7 @@ class StudioTrainer(transformers.Trainer):
         if self.args.should_save:
             self.writer.weights(self.accelerator.unwrap_model(self.model), Path(str(output_dir)), state_dict)
 
-    def _loop_state(self) -> dict[str, float]:
+    def _loop_state(self) -> dict[str, Any]:
         """The sums behind the next point of the curve, so that a resumed curve is the same."""
         return {
             "loss_since_last_point": float(self._tr_loss),
@@ -249,6 +272,7 @@ class StudioTrainer(transformers.Trainer):
             "loss_total": self._total_loss_scalar,
             "tokens_seen": self.tokens_seen,
             "evaluation_due": self.evaluation_due,
+            "told": {name: [float(total), count] for name, (total, count) in self.told.items()},
         }
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -270,28 +294,6 @@ class StudioTrainer(transformers.Trainer):
             self._globalstep_last_logged = state["last_point"]
             self._total_loss_scalar = state["loss_total"]
             self.tokens_seen = state["tokens_seen"]
+            self.told = {name: (total, count) for name, (total, count) in state.get("told", {}).items()}
         if state.get("evaluation_due"):
             self._determine_best_metric(self._evaluate(None, None), None)
-
-
-@contextlib.contextmanager
-def unreadable_told(checkpoint: str | None, files: str) -> Iterator[None]:
-    """Turn what torch raises for a state file it does not trust, or cannot read, into ResumeError."""
-    try:
-        yield
-    # torch's own name for the error of a file that holds more than tensors and plain values
-    except (torch.serialization.pickle.UnpicklingError, EOFError, KeyError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split()).partition(". ")[0][:160]
-        raise ResumeError(
-            f"{checkpoint} cannot be gone on from: {files} is no plain state of tensors and numbers ({reason}). "
-            "Remove this checkpoint, so that the one before is used, or start anew."
-        ) from error
-
-
-def _document_lengths(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """(T,) for documents end to end, (B, 1) for padded ones."""
-    if "cu_seq_lens_q" not in inputs:
-        return inputs["attention_mask"].sum(dim=1, keepdim=True)
-    ends = inputs["cu_seq_lens_q"]
-    sizes = ends[1:] - ends[:-1]
-    return sizes.repeat_interleave(sizes)

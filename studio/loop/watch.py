@@ -58,6 +58,8 @@ class Watch(TrainerCallback):
         self.began_s = 0.0
         self.began_tokens = 0
         self.began_step = 0
+        # The step of the last point that has a loss.
+        self.last_point = 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Take up where a checkpoint left, and start the clock."""
@@ -66,6 +68,7 @@ class Watch(TrainerCallback):
             self.trainer.restore_loop_state(self.resume)
         self.began_s = time.monotonic()
         self.began_tokens, self.began_step = self.trainer.tokens_seen, state.global_step
+        self.last_point = self.trainer._globalstep_last_logged
         self.stop.armed = True
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -124,7 +127,10 @@ class Watch(TrainerCallback):
         known = {name: values.pop(name, None) for name in ("loss", "learning_rate", "grad_norm", "epoch")}
         for name in ("num_input_tokens_seen", *(name for name in values if name.startswith("train_"))):
             values.pop(name, None)
-        rate = self._tokens_per_s(elapsed_s) if known["loss"] is not None else None
+        trained = known["loss"] is not None
+        if note := self._note(state.global_step, trained=trained):
+            values["note"] = note  # type: ignore[assignment]  # the one value that is text
+        rate = self._tokens_per_s(elapsed_s) if trained else None
         point = Point(
             step=state.global_step,
             total_steps=state.max_steps,
@@ -137,6 +143,15 @@ class Watch(TrainerCallback):
         )
         self.progress.append(point)
         self.say(describe(point))
+
+    def _note(self, step: int, *, trained: bool) -> str:
+        """What happened since the last point of the same kind; '' for nothing."""
+        assert self.trainer is not None
+        incidents = self.trainer.incidents
+        if not trained:
+            return incidents.notes_of_evaluation(step)
+        after, self.last_point = self.last_point, step
+        return incidents.notes(after, step)
 
     def _tokens_per_s(self, elapsed_s: float) -> float | None:
         assert self.trainer is not None

@@ -4,30 +4,87 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from studio.arguments.base import Arguments
+from studio.data.kinds import Wanted
 from studio.recipe import STAGES, Recipe
 
 if TYPE_CHECKING:
+    import torch
+
     from studio.data.render import View
     from studio.loop.parts import Parts
-    from studio.loop.trainer import StudioTrainer
+    from studio.loop.saving import CheckpointWriter
+    from studio.material import Material
+    from studio.workspace import Workspace
 
 
 class NoFields(Arguments):
     """A stage without arguments of its own."""
 
 
+class Learner(Protocol):
+    """What the flow asks of a stage's trainer; `studio.loop.trainer.StudioTrainer` is one."""
+
+    writer: CheckpointWriter
+    state: Any
+    accelerator: Any
+    model: Any
+    args: Any
+    eval_dataset: Any
+
+    def train(self, resume_from_checkpoint: str | None = None) -> Any:
+        """Learn to the end, or until a stop is asked for."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Measures on the held-out rows."""
+
+    def refuse_broken_weights(self) -> None:
+        """Raise DivergedError for a weight that is not finite."""
+
+    def conclude(self) -> dict[str, Any]:
+        """What is measured once, when all is learned, by the names of the run's results."""
+
+    def whole_weights(self) -> dict[str, torch.Tensor] | None:
+        """Every weight by its name where the model does not hold them whole, else None."""
+
+
+def rows_per_step(recipe: Recipe) -> int:
+    """What is drawn for one step in one process: rows, packs or pairs."""
+    return recipe.training.per_device_train_batch_size * recipe.training.gradient_accumulation_steps
+
+
+def _nothing(_recipe: Recipe, _material: Material, _place: Workspace) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True)
 class Stage:
-    """A way of learning. `view` says how rows are rendered, `trainer` makes what trains on them."""
+    """A way of learning. `wants` says what it makes of rows, `view` how, `trainer` makes what trains on them.
+
+    `head` "score": one number for a whole row in place of the next token. `metrics` are what a checkpoint can be
+    best in, with whether more is better. `packs`: rows may share a sequence. `batch` is what one step draws,
+    `pass_steps` how many steps one pass over the rows takes, where that is not rows by batch.
+    `check` gives complaints about what only this stage needs, before anything is loaded.
+    """
 
     name: str
     title: str
     fields: type[Arguments]
+    wants: Wanted
     view: Callable[[Recipe], View]
-    trainer: Callable[[Parts], StudioTrainer]
+    trainer: Callable[[Parts], Learner]
+    head: Literal["tokens", "score"] = "tokens"
+    metrics: tuple[tuple[str, bool], ...] = (("loss", False),)
+    packs: bool = False
+    batch: Callable[[Recipe], int] = rows_per_step
+    pass_steps: Callable[[Recipe, int, int], int] | None = None
+    check: Callable[[Recipe, Material, Workspace], list[str]] = _nothing
+
+
+# What next-token prediction measures.
+TOKEN_METRICS = (("loss", False), ("accuracy", True), ("perplexity", False))
 
 
 def stage_of(recipe: Recipe) -> Stage:

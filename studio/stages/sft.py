@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, cast
 
 from studio.arguments.base import Arguments, arg
 from studio.recipe import STAGES, Recipe, rule
-from studio.stages.base import Stage
+from studio.stages.base import TOKEN_METRICS, Learner, Stage
 
 if TYPE_CHECKING:
     from studio.data.render import View
     from studio.loop.parts import Parts
-    from studio.loop.trainer import StudioTrainer
 
 
 class SftArguments(Arguments):
@@ -32,7 +31,7 @@ def view(recipe: Recipe) -> View:
     return View(recipe.data.cutoff_len, own.train_on_prompt, own.mask_history)
 
 
-def trainer(parts: Parts) -> StudioTrainer:
+def trainer(parts: Parts) -> Learner:
     """Next-token prediction on the answers."""
     from studio.loop.causal import causal_trainer
 
@@ -47,4 +46,7 @@ def _one_way_to_mask(recipe: Recipe) -> str | None:
     return None
 
 
-STAGES.add("sft", Stage("sft", "Supervised Fine-Tuning", SftArguments, view, trainer))
+STAGES.add(
+    "sft",
+    Stage("sft", "Supervised Fine-Tuning", SftArguments, "answers", view, trainer, metrics=TOKEN_METRICS, packs=True),
+)
