@@ -7,6 +7,7 @@ import time
 from typing import Literal
 
 from studio.jobs import steps
+from studio.jobs.again import planned
 from studio.jobs.identity import Seen, alive, boot_id, end_all, marked, see, session_of
 from studio.jobs.job import STATES, Job
 from studio.jobs.steps import Ending
@@ -30,7 +31,7 @@ def settle(store: Store, place: Workspace, job: Job) -> Literal["leave", "start"
         return "start"
     if alive(job.supervisor):
         return "leave"
-    end = told_end(place, job) or _lost(place, job)
+    end = told_end(place, job) or planned(store, place, job, _lost(place, job))
     steps.finish(store, job.id, job.attempt, end)
     return "ended"
 

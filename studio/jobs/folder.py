@@ -21,9 +21,9 @@ from studio import __version__
 from studio.command import to_shell, to_text
 from studio.errors import ResumeError, SchemaError, StudioError
 from studio.jobs.identity import identity_of
-from studio.jobs.launch import is_main, main_first
+from studio.jobs.launch import is_main, main_first, visible_devices
 from studio.jobs.runs import RECORD, point_to
-from studio.model.checkpoint import can_resume, clear_leftovers, newest_good, steps, verify
+from studio.model.checkpoint import can_resume, clear_leftovers, finish_interrupted, newest_good, steps, verify
 from studio.model.staging import aside
 from studio.recipe import Recipe
 from studio.workspace import Workspace, lock, write_json
@@ -85,7 +85,7 @@ def open_run(recipe: Recipe, place: Workspace) -> Iterator[Run]:
         return
     notes = []
     inspect(recipe, folder, place)  # refuse before the folder gets so much as a lock file
-    if recipe.training.overwrite_output_dir and folder.is_dir() and _holds_something(folder):
+    if overwrites(recipe, folder) and folder.is_dir() and _holds_something(folder):
         with lock(folder, "a run"):
             old = aside(folder)
             folder.rename(old)
@@ -98,6 +98,19 @@ def open_run(recipe: Recipe, place: Workspace) -> Iterator[Run]:
             run.write()  # from here on the folder is known as this run's, however the process ends
             point_to(folder, place)
         yield run
+
+
+def overwrites(recipe: Recipe, folder: Path) -> bool:
+    """Whether what stands in the folder is to make room: not for another attempt of the job that began it."""
+    if not recipe.training.overwrite_output_dir:
+        return False
+    job = whose()["job"]
+    try:
+        record = read_record(folder) if job is not None else None
+    except StudioError:
+        return True
+    begun = record is not None and any(attempt.get("job") == job for attempt in record["attempts"])
+    return not begun or record is None or bool(differences(record["recipe"], recipe))
 
 
 def _joined(recipe: Recipe, folder: Path, place: Workspace) -> Run:
@@ -145,7 +158,7 @@ def inspect(recipe: Recipe, folder: Path, place: Workspace) -> dict[str, Any] | 
         )
     if not folder.is_dir() or not _holds_something(folder):
         return None
-    if recipe.training.overwrite_output_dir:
+    if overwrites(recipe, folder):
         _refuse_to_move(recipe, folder, place)
         return None
     way_out = "Choose another output_dir, or --overwrite_output_dir True moves the old folder aside."
@@ -191,7 +204,8 @@ def _plain(recipe: Recipe) -> dict[str, str]:
 
 
 def _decide(recipe: Recipe, folder: Path, place: Workspace) -> Run:
-    record = None if recipe.training.overwrite_output_dir else inspect(recipe, folder, place)
+    record = None if overwrites(recipe, folder) else inspect(recipe, folder, place)
+    finish_interrupted(folder)
     if record is None:
         record = {
             "schema": SCHEMA,
@@ -214,8 +228,43 @@ def _decide(recipe: Recipe, folder: Path, place: Workspace) -> Run:
                 "Start over with --overwrite_output_dir True, which keeps the old folder."
             )
     begun = {"started": now(), "resumed_from": run.resume.name if run.resume else None, **whose()}
-    run.record["attempts"].append({**begun, "python": platform.python_version(), "packages": versions()})
+    begun |= {"python": platform.python_version(), "packages": versions(), "machine": machine()}
+    if run.resume is not None and run.record["attempts"]:
+        differing = otherwise(run.record["attempts"][-1], begun)
+        begun["differs"] = differing
+        if differing:
+            run.notes.append(
+                f"warning: not an exact resume: {'; '.join(differing)}. The run goes on, but its numbers may differ "
+                "from those of a run without a break."
+            )
+    run.record["attempts"].append(begun)
     return run
+
+
+def machine() -> dict[str, str]:
+    """What of a machine numbers depend on beside packages: how many processes, how many GPUs, which processor."""
+    return {"processes": os.environ.get("WORLD_SIZE", "1"), "GPUs": str(visible_devices(os.environ)),
+            "processor": _processor(), "threads": os.environ.get("OMP_NUM_THREADS", "")}  # fmt: skip
+
+
+def _processor() -> str:
+    """The name of the processor; its instructions decide in which order sums are taken."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return platform.processor()
+
+
+def otherwise(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What of an attempt is not as in the one before: 'torch was 2.11, is 2.12'."""
+    told = []
+    for group in ("packages", "machine"):
+        old, new = before.get(group) or {}, now[group]
+        names = [name for name in {**old, **new} if old and old.get(name) != new.get(name)]
+        told += [f"{name} was {old.get(name) or 'unset'}, is {new.get(name) or 'unset'}" for name in names]
+    if before.get("python", now["python"]) != now["python"]:
+        told.append(f"Python was {before['python']}, is {now['python']}")
+    return told
 
 
 def whose() -> dict[str, Any]:

@@ -26,6 +26,11 @@ NEEDS = (
     "model_name_or_path", "adapter_name_or_path", "tokenizer_name_or_path", "reward_model", "reward_model_adapters",
     "ref_model", "ref_model_adapters", "resume_from_checkpoint",
 )  # fmt: skip
+# What some of them are for, where that is not what learns.
+_PARTS_PLAYED = {
+    "reward_model": "reward model", "reward_model_adapters": "reward model", "ref_model": "reference model",
+    "ref_model_adapters": "reference model",
+}  # fmt: skip
 # The same in the words of a command.
 _FLAGS = tuple(f"--{name}" for name in NEEDS)
 # exports lie in models/<name>; a folder or two more may be between.
@@ -77,7 +82,7 @@ def lineage(place: Workspace, folder: Path) -> tuple[list[Relative], list[Relati
     """The parents of a folder and its children: one step in each direction."""
     row = read_json(folder / RECORD)
     if row is not None:
-        parents = [_seen(path, place) for path in _parents(row, place)]
+        parents = [_seen(path, place, _part_played(path, row, place)) for path in _parents(row, place)]
     else:
         record = read_json(folder / EXPORT) or {}
         parents = [_seen(Path(name), place) for name in _sources(record)]
@@ -164,6 +169,16 @@ def _parents(record: Mapping[str, Any], place: Workspace) -> list[Path]:
     return [path for name in dict.fromkeys(named) if (path := _path(name, place)) is not None]
 
 
+def _part_played(path: Path, record: Mapping[str, Any], place: Workspace) -> str:
+    """What a parent was for besides its weights: 'reward model', 'reference model', or ''."""
+    recipe = record.get("recipe")
+    asked = recipe if isinstance(recipe, dict) else {}
+    for name, part in _PARTS_PLAYED.items():
+        if any(_path(each, place) == path for each in _names(asked.get(name))):
+            return part
+    return ""
+
+
 def _names(value: Any) -> list[str]:
     """One name, or several: as a list, as its JSON text, or with commas between."""
     if isinstance(value, str) and value.startswith("["):
@@ -205,16 +220,16 @@ def _part(path: Path, real: str) -> str:
     return "" if own == real else os.path.relpath(own, real)
 
 
-def _seen(path: Path, place: Workspace) -> Relative:
+def _seen(path: Path, place: Workspace, note: str = "") -> Relative:
     full = path if path.is_absolute() else place.root / path
-    shown = place.shown(full)
+    kind: Relation = "export" if (full / EXPORT).is_file() else "model"
     if not full.is_dir():
-        return Relative(shown, "missing")
-    if (full / RECORD).is_file():
-        return Relative(shown, "run")
-    if (full.parent / RECORD).is_file():
-        return Relative(shown, "checkpoint")
-    return Relative(shown, "export" if (full / EXPORT).is_file() else "model")
+        kind = "missing"
+    elif (full / RECORD).is_file():
+        kind = "run"
+    elif (full.parent / RECORD).is_file():
+        kind = "checkpoint"
+    return Relative(place.shown(full), kind, note)
 
 
 def _is_whole(folder: Path) -> bool:

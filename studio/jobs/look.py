@@ -43,20 +43,27 @@ def progress_path(found: Job | RunRow, place: Workspace) -> Path:
     return _own(Path(found.output), PROGRESS) if own else folder_of(place, found.id) / PROGRESS
 
 
+def own_path(found: Job | RunRow, name: str) -> Path | None:
+    """A file that it keeps in the folder that it writes; None when it writes none."""
+    folder = folder_in(found)
+    return _own(folder, name) if folder else None
+
+
 def _own(folder: Path, name: str) -> Path:
-    """A file of a run; one that is a link belongs to somebody else, and counts as not there."""
+    """A file of a run; a link belongs to somebody else, a pipe would be waited for: neither counts as there."""
     path = folder / name
-    return folder / f".{name}.link" if path.is_symlink() else path
+    plain = not path.is_symlink() and (path.is_file() or not path.exists())
+    return path if plain else folder / f".{name}.link"
 
 
 def last_point(path: Path) -> dict[str, Any] | None:
-    """The last whole line of a progress file, with the last loss and speed that were measured; else None."""
+    """The last whole line of a progress file, with the last loss, reward and speed that were measured; else None."""
     lines = tail(path, _TAIL).split("\n")[:-1]
     rows = [row for line in lines[-64:] if (row := point(line)) is not None]
     if not rows:
         return None
     known = {}
-    for name in ("loss", "tokens_per_s"):
+    for name in ("loss", "reward", "tokens_per_s"):
         measured = [row[name] for row in rows if row.get(name) is not None]
         known[name] = measured[-1] if measured else None
     return {**rows[-1], **known}

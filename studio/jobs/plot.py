@@ -1,11 +1,12 @@
-"""The loss curve of a run as a picture."""
+"""The loss curve of a run as a picture, and the scores of a reward model."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from studio.jobs.progress import Point, smooth
 
@@ -43,6 +44,11 @@ def plot_loss(points: Sequence[Point], path: Path, title: str) -> bool:
     axes.grid(alpha=0.3)
     axes.legend()
 
+    _save(figure, path)
+    return True
+
+
+def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -50,9 +56,34 @@ def plot_loss(points: Sequence[Point], path: Path, title: str) -> bool:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-    return True
 
 
 def _curve(values: list[tuple[int, float | None]]) -> list[tuple[int, float]]:
     """What can be drawn: the steps with a finite value."""
     return [(step, value) for step, value in values if value is not None and math.isfinite(value)]
+
+
+def plot_scores(splits: Mapping[str, Mapping[str, Any]], path: Path, title: str) -> None:
+    """Draw the histograms of a reward model's scores as a PNG: chosen and rejected answers, a panel for each split.
+
+    A split has "edges", and the counts "chosen" and "rejected" between them. The file appears whole.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 0.6 + 2.6 * len(splits)), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, (name, split) in enumerate(splits.items(), 1):
+        axes = figure.add_subplot(len(splits), 1, number)
+        for side, colour in (("rejected", "#d94801"), ("chosen", "#08519c")):
+            axes.stairs(split[side], split["edges"], fill=True, color=colour, alpha=0.45, label=side)
+        low, high = split["interval"]
+        axes.set_title(
+            f"{name}: {split['accuracy']:.1%} of {split['pairs']:,} pairs right ({low:.1%} to {high:.1%})", fontsize=10
+        )
+        axes.set_ylabel("answers")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    axes.set_xlabel("score")
+    figure.suptitle(title)
+    _save(figure, path)

@@ -20,7 +20,8 @@ from studio.jobs import rows, schema
 from studio.jobs.job import ENDED, Attempt, Job, Kind, State, Wish
 from studio.workspace import Workspace, write_json
 
-DEFAULTS = {"cpu_jobs": 1, "jobs_per_gpu": 1, "serve_jobs_per_device": 2, "light_jobs": 1, "grace_s": 120}
+DEFAULTS = {"cpu_jobs": 1, "jobs_per_gpu": 1, "serve_jobs_per_device": 2, "light_jobs": 1, "grace_s": 120,
+            "retries": 3}  # fmt: skip
 
 
 def folder_of(place: Workspace, id: int) -> Path:
@@ -182,8 +183,9 @@ class Store:
 
     def set_setting(self, name: str, value: int) -> None:
         """Change it. Raises StudioError for an unknown name or a number that makes no sense."""
-        if not (0 if name == "grace_s" else 1) <= value <= 100_000:
-            raise StudioError(f"{name} must be a number from 1 to 100,000; got {value}.")
+        least = 0 if name in ("grace_s", "retries") else 1
+        if not least <= value <= 100_000:
+            raise StudioError(f"{name} must be a number from {least} to 100,000; got {value}.")
         with self.writing() as db:
             db.execute("insert or replace into setting values (?, ?)", (_known(name), value))
 

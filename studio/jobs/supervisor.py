@@ -20,11 +20,12 @@ import sys
 import time
 import types
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from studio.errors import StudioError
 from studio.jobs import steps
+from studio.jobs.again import planned
 from studio.jobs.failure import classify, of_kind, oom_kills
 from studio.jobs.identity import Seen, boot_id, end_all, identity_of, marked, session_of
 from studio.jobs.job import Identity, Job, Wish, device_settings, shell_line
@@ -202,8 +203,9 @@ class Supervisor:
         if code in (STOPPED, INTERRUPTED) or asked:
             return _changed(end, "paused" if wish == "pause" else "stopped")
         if code == DISK_FULL:
-            told = of_kind("disk_full")
-            return _changed(end, "paused", "disk_full", f"{told.cause} {told.remedy}")
+            told = classify(code, 0, self._tail())
+            said = told.evidence or f"{told.cause} {told.remedy}"
+            return _changed(end, "paused", "disk_full", said)
         told = classify(code, number, self._tail(), wish, oom_kills=oom_kills() - self._oom_kills)
         return _changed(end, "failed", told.kind, f"{told.cause} {told.remedy}")
 
@@ -233,6 +235,8 @@ def supervise(place: Workspace, id: int, attempt: int) -> int:
     except Exception as error:  # noqa: BLE001  whatever it is, the job says so and ends
         end_all(one._others)
         end = _not_watched(error)
+    with contextlib.suppress(*_UNHEARD):
+        end = planned(store, place, replace(job, wish=one.wish()), end)
     _tell(one, end)
     return 0
 

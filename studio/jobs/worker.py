@@ -14,7 +14,7 @@ import time
 import types
 
 from studio.errors import WorkspaceError
-from studio.jobs import slots, steps
+from studio.jobs import again, slots, steps
 from studio.jobs.adopt import settle
 from studio.jobs.hold import hold, is_held, still_held
 from studio.jobs.identity import alive
@@ -90,6 +90,8 @@ class Worker:
         """One look at the list; nearly nothing when nothing changed."""
         for key in [key for key, child in self._children.items() if child.poll() is not None]:
             del self._children[key]
+        for said in again.start_due(self.store, self.place):
+            _say(said)
         version = self.store.version()
         if version != self._version:
             if steps.rebuild_is_due(self.store):

@@ -181,6 +181,20 @@ def test_a_family_is_known_in_both_directions(place: Workspace) -> None:
     assert children(place, place.saves / "p") == [], "a name that begins alike is another folder"
 
 
+def test_a_parent_that_only_judged_or_was_compared_with_says_so(place: Workspace) -> None:
+    judge, start = (made(place, f"m/{name}") for name in ("judge", "start"))
+    recipe = {
+        "reward_model": "saves/m/judge", "ref_model": "models/gone", "model_name_or_path": "saves/m/start"
+    }  # fmt: skip
+    parents, _ = lineage(place, made(place, "m/ppo", recipe=recipe, parents=["saves/m/start"]))
+    assert [(each.path, each.kind, each.note) for each in parents] == [
+        ("saves/m/start", "run", ""), ("saves/m/judge", "run", "reward model"),
+        ("models/gone", "missing", "reference model"),
+    ]  # fmt: skip
+    assert [child.path for child in lineage(place, judge)[1]] == ["saves/m/ppo"]
+    assert [child.path for child in lineage(place, start)[1]] == ["saves/m/ppo"]
+
+
 def test_a_job_that_uses_a_folder_depends_on_it(place: Workspace) -> None:
     folder = made(place, "a")
     store = store_of(place)
