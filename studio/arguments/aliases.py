@@ -101,6 +101,7 @@ _TABLE: list[list[Alias]] = [
     _names("lora_target", "target_modules lora_target_modules lora_trainable trainable"),
     _switch("lora_target", "lora_target_linear", "all"),
     _names("additional_target", "modules_to_save lora_modules_to_save"),
+    _switch("use_liger_kernel", "enable_liger_kernel", "True"),
     # Rows
     _names("train_file", "train_files train_path train_data_file data_path"),
     _names("validation_file", "validation_files valid_file eval_file eval_files eval_data_file eval_data_path "
@@ -134,7 +135,7 @@ _TABLE: list[list[Alias]] = [
     _names("use_cpu", "no_cuda"),
     _names("deepspeed", "deepspeed_config deepspeed_config_file ds_config"),
     # Answers
-    _names("max_new_tokens", "max_tokens"),
+    _names("max_new_tokens", "max_tokens max_completion_length"),
 ]  # fmt: skip
 
 

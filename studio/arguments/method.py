@@ -28,6 +28,9 @@ class MethodArguments(Arguments):
     lora_target: Names = arg(("all",), methods=LORA)
     """Names of the modules that get an adapter; all means every linear layer but the head."""
 
+    exclude_modules: Names = arg((), methods=LORA)
+    """Modules that get no adapter though lora_target names them, such as down_proj."""
+
     additional_target: Names = arg((), methods=LORA)
     """Modules trained whole and saved beside the adapter, such as embed_tokens."""
 
@@ -36,6 +39,18 @@ class MethodArguments(Arguments):
 
     use_dora: bool = arg(False, methods=LORA)
     """Learn direction and magnitude apart (DoRA): somewhat better, several times slower."""
+
+    lora_bias: bool = arg(False, methods=LORA)
+    """Let the adapter learn a bias too; only on layers that have one, such as q_proj of Qwen2."""
+
+    pissa_init: bool = arg(False, methods=LORA)
+    """Start from the largest singular values of the weights (PiSSA), which learns faster at first."""
+
+    pissa_iter: int = arg(16, methods=LORA, ge=-1, le=1000)
+    """Steps of the quick search for these; -1 takes the whole decomposition, exact and slow."""
+
+    create_new_adapter: bool = arg(False, methods=LORA)
+    """Merge the adapters that are named into the base and learn a new one on top, instead of going on."""
 
     loraplus_lr_ratio: float | None = arg(None, methods=LORA, gt=0, le=10_000)
     """Learning rate of the adapter's B matrices over that of A (LoRA+); 16 is usual."""

@@ -50,3 +50,19 @@ class ModelArguments(Arguments):
 
     double_quantization: bool = arg(True, methods=("lora",))
     """With 4 bits: quantise the scales too, which saves about 0.4 bits a weight."""
+
+    llm_int8_threshold: float = arg(6.0, methods=("lora",), ge=0, le=10_000)
+    """With 8 bits: inputs larger than this are computed in 16 bits; 0 rounds all of them."""
+
+
+class LearnerArguments(ModelArguments):
+    """The model that a training starts from, and how it is made to fit the rows."""
+
+    resize_vocab: bool = arg(False)
+    """Give the model embeddings for every token of a larger tokenizer; the new ones learn."""
+
+    rope_scaling: Literal["linear", "dynamic", "yarn", "llama3"] | None = arg(None)
+    """Stretch the positions of the model for longer rows: yarn is the usual way."""
+
+    rope_factor: float | None = arg(None, gt=1, le=10_000)
+    """How much longer positions reach; unset: as far as cutoff_len needs, at least 2. Not an upstream name."""

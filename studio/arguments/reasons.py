@@ -17,18 +17,14 @@ LINES: list[tuple[str, str]] = [
         "weights are always read tensor by tensor; leave it out",
     ),
     (
-        "resize_vocab add_tokens add_special_tokens new_special_tokens_config init_special_tokens=noise_init",
-        "the vocabulary is not changed while training; extend the tokenizer and the "
-        "embeddings of the model's folder first and train that folder",
+        "add_tokens add_special_tokens new_special_tokens_config init_special_tokens=noise_init",
+        "a tokenizer is not changed while training; extend its folder first, name it with --tokenizer_name_or_path, "
+        "and write --resize_vocab True, which gives the model embeddings for the new tokens",
     ),
     (
         "split_special_tokens",
         "a special token that is written in a text counts as that token; take it out of the text where that is "
         "not meant",
-    ),
-    (
-        "rope_scaling",
-        "longer positions are not switched on while training; write rope_scaling into the model's config.json",
     ),
     (
         "shift_attn mixture_of_depths moe_aux_loss_coef use_llama_pro use_v1_kernels",
@@ -61,11 +57,6 @@ LINES: list[tuple[str, str]] = [
         "overlap_param_gather=True overlap_grad_reduce=True use_packed_sequences mixed_precision=bf16_mixed "
         "megatron_pretrained_checkpoint export_hf_on_finish extra_config",
         "it is another training engine; the studio trains with its own flow, so leave it out",
-    ),
-    (
-        "enable_liger_kernel use_liger_kernel liger_kernel_config",
-        "fused kernels are not used; the head is computed only where there is loss, which saves much of the "
-        "same memory; leave it out",
     ),
     (
         "disable_gradient_checkpointing",
@@ -104,13 +95,13 @@ LINES: list[tuple[str, str]] = [
         "OFT adapters are not trained here; use --finetuning_type lora",
     ),
     (
-        "pissa_init pissa_iter=16 pissa_convert",
-        "an adapter starts as one that changes nothing, or from --adapter_name_or_path; leave it out",
+        "pissa_convert=*",
+        "an adapter that started with --pissa_init is always saved as a plain LoRA of the untouched base; leave it out",
     ),
     (
-        "create_new_adapter",
-        "the last adapter of --adapter_name_or_path goes on learning; for a new one on top, merge the old one "
-        "with studio export and train the merged model",
+        "bias=none",
+        "the base's own biases stay as they are, so that an adapter can be switched off; write --lora_bias True for "
+        "biases in the adapter",
     ),
     (
         "use_galore galore_target=all galore_rank=16 galore_update_interval=200 galore_scale=2.0 "
@@ -118,7 +109,8 @@ LINES: list[tuple[str, str]] = [
         "apollo_update_interval=200 apollo_scale=32.0 apollo_proj=random apollo_proj_type=std "
         "apollo_scale_type=channel apollo_layerwise apollo_scale_front",
         "choose the optimizer by its upstream name with --optim (galore_adamw, apollo_adamw, …), the modules with "
-        "--optim_target_modules and its settings with --optim_args rank=16,scale=2.0",
+        "--optim_target_modules all-linear and its settings, whose defaults upstream are others, with "
+        "--optim_args rank=16,update_proj_gap=200,scale=2.0",
     ),
     ("use_adam_mini use_muon", "choose an optimizer that transformers has, with --optim"),
     (
@@ -139,12 +131,18 @@ LINES: list[tuple[str, str]] = [
     ),
     # Preferences and rewards
     (
-        "pref_beta=0.1 pref_loss=sigmoid pref_ftx=0.0 pref_bco_weight=0.0 dpo_label_smoothing=0.0 "
-        "simpo_gamma=0.5 kto_chosen_weight=1.0 kto_rejected_weight=1.0 ld_alpha ref_model "
-        "ref_model_adapters ref_model_quantization_bit reward_model reward_model_adapters "
-        "reward_model_quantization_bit reward_model_type=lora ppo_buffer_size=1 ppo_epochs=4 "
-        "ppo_score_norm ppo_target=6.0 ppo_whiten_rewards",
-        "it belongs to learning from preferences or rewards; the stages are pt and sft",
+        "pref_bco_weight=0.0",
+        "the losses of pairs are those of --pref_loss, and --pref_ftx adds one on the chosen answers; leave it out",
+    ),
+    (
+        "ld_alpha",
+        "a longer answer's further tokens are not weighed apart; against an advantage of length use --pref_loss ipo "
+        "or simpo, which average over tokens",
+    ),
+    (
+        "reward_model_quantization_bit",
+        "a reward model is loaded as it lies on the disk; one that is an adapter on the base which learns "
+        "(--reward_model_type lora) shares its weights, in 4 or 8 bits too",
     ),
     # Rows
     (

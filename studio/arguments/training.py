@@ -28,7 +28,8 @@ class TrainingArguments(Arguments):
     """The course of a run."""
 
     stage: Text = arg("sft", level="basic")
-    """The way of learning: pt continues pretraining on texts, sft learns to answer."""
+    """The way of learning: pt continues pretraining on texts, sft learns to answer, rm to judge answers; dpo and kto
+    learn from judged answers, ppo, grpo and rloo from rewards for answers of their own."""
 
     do_train: bool = arg(True)
     """Train. Off, with rows to evaluate on: only evaluate."""
@@ -115,7 +116,7 @@ class TrainingArguments(Arguments):
     """End with the checkpoint that was best on metric_for_best_model, not with the last."""
 
     metric_for_best_model: Text = arg("")
-    """What best means: loss (the default), accuracy or perplexity on the held-out rows."""
+    """What best means on the held-out rows: loss or another measure of the stage; reward where answers are rewarded."""
 
     early_stopping_steps: int | None = arg(None, ge=1, le=10**6)
     """Stop after this many evaluations without a better one. Not an upstream name."""

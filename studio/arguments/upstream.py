@@ -26,6 +26,8 @@ HELP = {
     "adam_beta1": "How slowly AdamW forgets the direction of past gradients.",
     "adam_beta2": "How slowly AdamW forgets the size of past gradients.",
     "adam_epsilon": "Smallest divisor of AdamW, against division by nothing.",
+    "use_liger_kernel": "Fused kernels for norms, rotary positions and MLPs; on a GPU, with the package liger-kernel.",
+    "liger_kernel_config": 'Which of these kernels, such as {"rope": false}.',
     "optim_target_modules": "Modules that GaLore, APOLLO and their kin work on.",
     "average_tokens_across_devices": "Divide the loss by the labels of all devices, not by those of each.",
     "label_smoothing_factor": "Share of the target's probability that is spread over all tokens.",

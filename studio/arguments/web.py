@@ -30,4 +30,5 @@ class WebArguments(Arguments):
     """Make a new token: whoever has the old one is locked out."""
 
     trust_remote_code: bool = arg(False)
-    """Let the page start jobs that run Python code from a model's folder; each job still has to ask for it."""
+    """Let the page start jobs that run Python code of a model's folder, or of a function for rewards; each job still
+    has to ask for it."""

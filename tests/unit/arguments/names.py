@@ -6,11 +6,11 @@ Each with a value that is usual in its examples, or the default: `name=value` is
 
 ITEMS = {
     "base": """model_name_or_path=Qwen/Qwen3-4B-Instruct-2507 adapter_name_or_path=saves/qwen3-4b/lora/sft
-        !adapter_folder=adapters cache_dir=cache (use_fast_tokenizer=true) !resize_vocab=true
+        !adapter_folder=adapters cache_dir=cache (use_fast_tokenizer=true) resize_vocab=true
         (split_special_tokens=false) !add_tokens=<a>,<b> !add_special_tokens=<a>
         !new_special_tokens_config=tokens_cfg.yaml !init_special_tokens=desc_init model_revision=main
-        (low_cpu_mem_usage=true) !rope_scaling=yarn flash_attn=fa2 !shift_attn=true
-        !mixture_of_depths=convert !use_unsloth=true !use_unsloth_gc=true !enable_liger_kernel=true
+        (low_cpu_mem_usage=true) rope_scaling=yarn flash_attn=fa2 !shift_attn=true
+        !mixture_of_depths=convert !use_unsloth=true !use_unsloth_gc=true (enable_liger_kernel=true)
         !moe_aux_loss_coef=0.001 (disable_gradient_checkpointing=false) (use_reentrant_gc=true)
         !upcast_layernorm=true !upcast_lmhead_output=true !train_from_scratch=true
         (infer_backend=huggingface) (offload_folder=offload) (use_kv_cache=true) (use_v1_kernels=false)
@@ -49,15 +49,15 @@ ITEMS = {
         (include_effective_tokens_per_second=true)""",
     "freeze": "freeze_trainable_layers=8 freeze_trainable_modules=all freeze_extra_modules=embed_tokens,norm",
     "lora": """lora_rank=8 lora_alpha=16 lora_dropout=0.05 lora_target=all additional_target=embed_tokens,lm_head
-        loraplus_lr_ratio=16.0 loraplus_lr_embedding=1e-6 use_rslora=true use_dora=true !pissa_init=true
-        (pissa_iter=16) !pissa_convert=true !create_new_adapter=true""",
+        loraplus_lr_ratio=16.0 loraplus_lr_embedding=1e-6 use_rslora=true use_dora=true pissa_init=true
+        pissa_iter=16 (pissa_convert=true) create_new_adapter=true""",
     "oft": """(oft_rank=0) (oft_block_size=32) (oft_target=all) (module_dropout=0.0) additional_target=lm_head
-        (create_new_adapter=false)""",
-    "rlhf": """(pref_beta=0.1) (pref_loss=sigmoid) (pref_ftx=0.0) (pref_bco_weight=0.0) (dpo_label_smoothing=0.0)
-        (simpo_gamma=0.5) (kto_chosen_weight=1.0) (kto_rejected_weight=1.0) !ld_alpha=0.5 !ref_model=base
-        !ref_model_adapters=a !ref_model_quantization_bit=4 !reward_model=saves/qwen3-4b/lora/reward
-        !reward_model_adapters=a !reward_model_quantization_bit=4 (reward_model_type=lora)
-        (ppo_buffer_size=1) (ppo_epochs=4) !ppo_score_norm=true (ppo_target=6.0) !ppo_whiten_rewards=true""",
+        create_new_adapter=false""",
+    "rlhf": """(pref_beta=0.1) pref_loss=orpo pref_ftx=1.0 (pref_bco_weight=0.0) dpo_label_smoothing=0.1
+        simpo_gamma=0.7 kto_chosen_weight=1.5 (kto_rejected_weight=1.0) !ld_alpha=0.5 ref_model=base
+        ref_model_adapters=a ref_model_quantization_bit=4 reward_model=saves/qwen3-4b/lora/reward
+        reward_model_adapters=a !reward_model_quantization_bit=4 reward_model_type=lora
+        (ppo_buffer_size=1) (ppo_epochs=4) ppo_score_norm=true (ppo_target=6.0) ppo_whiten_rewards=true""",
     "galore": """!use_galore=true !galore_target=mlp,self_attn !galore_rank=128 (galore_update_interval=200)
         (galore_scale=2.0) (galore_proj_type=std) !galore_layerwise=true""",
     "apollo": """!use_apollo=true (apollo_target=all) !apollo_rank=128 (apollo_update_interval=200)
@@ -116,6 +116,20 @@ BESIDE = {
     "do_eval": _HELD,
     "load_best_model_at_end": {**_HELD, "eval_strategy": "steps"},
     "early_stopping_steps": {**_HELD, "eval_strategy": "steps", "load_best_model_at_end": "true"},
+    "pref_loss": {"stage": "dpo"},
+    "pref_ftx": {"stage": "kto"},
+    "dpo_label_smoothing": {"stage": "dpo"},
+    "simpo_gamma": {"stage": "dpo", "pref_loss": "simpo"},
+    "kto_chosen_weight": {"stage": "kto"},
+    "ref_model": {"stage": "dpo"},
+    "ref_model_adapters": {"stage": "dpo", "ref_model": "base"},
+    "ref_model_quantization_bit": {"stage": "kto", "ref_model": "base"},
+    "reward_model": {"stage": "ppo"},
+    "reward_model_adapters": {"stage": "ppo", "reward_model": "a"},
+    "reward_model_type": {"stage": "grpo", "reward_model": "a"},
+    "ppo_score_norm": {"stage": "ppo"},
+    "ppo_whiten_rewards": {"stage": "ppo"},
+    "create_new_adapter": {"adapter_name_or_path": "saves/a"},
     "freeze_trainable_layers": {"finetuning_type": "freeze"},
     "freeze_trainable_modules": {"finetuning_type": "freeze"},
     "freeze_extra_modules": {"finetuning_type": "freeze"},

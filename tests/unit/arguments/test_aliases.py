@@ -68,8 +68,9 @@ SAID = """
     eval_strategy=steps: evaluation_strategy=steps
     early_stopping_steps=3: early_stopping_patience=3
     use_cpu=True: no_cuda=True
+    use_liger_kernel=True: enable_liger_kernel=true
     deepspeed=ds.json: deepspeed_config=ds.json deepspeed_config_file=ds.json ds_config=ds.json
-    max_new_tokens=100: max_tokens=100
+    max_new_tokens=100: max_tokens=100 max_completion_length=100
 """
 WAYS = [
     (other.split("=", 1), ours.split("=", 1))

@@ -73,11 +73,11 @@ def test_its_merge_and_chat_are_taken_whole(tmp_path: Path) -> None:
 
 
 def test_all_reasons_are_told_at_once(tmp_path: Path) -> None:
-    more = "rope_scaling: yarn\nuse_galore: true\nhub_token: hf_x\nshift_attn: true\nbits: 8\nblock_size: abc\n"
+    more = "use_badam: true\nuse_galore: true\nhub_token: hf_x\nshift_attn: true\nbits: 8\nblock_size: abc\n"
     with pytest.raises(ArgumentError) as caught:
         read(tmp_path, QLORA_SFT + more)
     assert sorted(first_words(caught.value.complaints)) == [
-        "cutoff_len", "hub_token", "quantization_bit", "rope_scaling", "shift_attn", "use_galore"
+        "cutoff_len", "hub_token", "quantization_bit", "shift_attn", "use_badam", "use_galore"
     ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import pytest
 from studio.arguments.base import Argument
 from studio.command import help_text, read_recipe, read_set
 from studio.errors import ArgumentError, UsageError
-from studio.recipe import ArgumentSet, ExportSet, arguments_of
+from studio.recipe import STAGES, ArgumentSet, ExportSet, arguments_of
 from studio.verbs.chat import ChatSet
 from tests.unit.arguments.commands import command, complaints, read
 
@@ -98,7 +98,10 @@ def test_two_names_for_the_same_value_are_taken(asked: dict[str, str]) -> None:
             "--val_size and --eval_dataset exclude each other: hold rows out, or name those to evaluate on. "
             "(--val_size was written --val_set_size.)",
         ),
-        ({"task_type": "dpo"}, "--stage dpo: must be one of pt, sft. (--stage was written --task_type.)"),
+        (
+            {"task_type": "distilled"},
+            f"--stage distilled: must be one of {', '.join(STAGES)}. (--stage was written --task_type.)",
+        ),
     ],
     ids=str,
 )  # fmt: skip

@@ -57,9 +57,10 @@ ASKED: dict[str, list[str]] = {
     "ddp_timeout": ["180000000"],
 }
 # Decided by the studio from what was asked: a GPU that does TF32, the newer name, several processes, a GPU,
-# modules of an optimizer whose package is not there.
+# modules of an optimizer whose package is not there, kernels of a package for GPUs.
 OTHERWISE = {
-    "tf32", "gradient_checkpointing_kwargs", "ddp_backend", "dataloader_pin_memory", "optim_target_modules"
+    "use_liger_kernel", "liger_kernel_config", "tf32",
+    "gradient_checkpointing_kwargs", "ddp_backend", "dataloader_pin_memory", "optim_target_modules"
 }  # fmt: skip
 
 
@@ -111,8 +112,7 @@ def test_a_backend_is_named_only_where_several_processes_train() -> None:
         (["--tf32", "True"], "tf32"),
         (["--lr_scheduler_kwargs", '{"nope": 1}'], "nope"),
         (["--optim", "sgd", "--optim_args", "abc"], "unpack"),
-        (["--optim", "galore_adamw", "--optim_target_modules", "q_proj"], "galore_torch"),
-        (["--optim", "schedule_free_adamw"], "schedulefree"),
+        (["--optim", "galore_adamw", "--optim_target_modules", "q_proj", "--finetuning_type", "full"], "galore_torch"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

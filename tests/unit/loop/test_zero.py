@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +53,15 @@ def told(zero: Zero, hardware: Hardware = GPU, *, rounded: bool = False, **value
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A package that is found and never loaded, and a folder without old locks."""
     (tmp_path / "packages" / "deepspeed").mkdir(parents=True)
     (tmp_path / "packages" / "deepspeed" / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path / "packages")
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
+    yield
+    # Libraries that were loaded by tests before may look for it, and load it.
+    sys.modules.pop("deepspeed", None)
 
 
 def read(tmp_path: Path, text: str | bytes) -> Zero | None:
