@@ -15,6 +15,7 @@ from studio.arguments.template import TemplateArguments
 from studio.errors import ArgumentError
 from studio.material import check_sizes, find_tokenizer
 from studio.model.answer import Engine
+from studio.model.changed import changed, changes_of
 from studio.model.code import check_code
 from studio.model.load import read_config
 from studio.model.prompting import Prompter, context_of
@@ -66,7 +67,7 @@ def open_prompter(
     from studio.model.tokenizer import open_tokenizer
 
     tokenizer = open_tokenizer(parts.tokenizer, place.cache, trust=trust)
-    config = read_config(parts.base)
+    config = changed(read_config(parts.base), changes_of([parts.adapter] if parts.adapter else []))
     check_sizes(tokenizer, config, parts.base)
     template, told = choose_template(
         asked.template,
@@ -97,6 +98,11 @@ def open_engine(
     if asked.infer_backend == "vllm":
         from studio.serve.vllm import VllmEngine
 
+        if parts.adapter is not None and changes_of([parts.adapter]):
+            raise ArgumentError(
+                [f"--infer_backend vllm: {place.shown(parts.adapter)} learned on a base with other positions or "
+                 "vocabulary, which vllm does not give a base. Merge it with studio export, and name the export."]
+            )  # fmt: skip
         return VllmEngine(parts.base, parts.adapter, prompter, asked, waiting=waiting, trust=model.trust_remote_code)
     from studio.model.engine import BatchEngine
     from studio.model.generate import open_speaker

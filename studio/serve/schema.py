@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -33,11 +34,13 @@ Number = Annotated[float, BeforeValidator(_no_bool), Field(strict=True, allow_in
 Whole = Annotated[int, Field(strict=True)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a request; fields that it does not know are ignored."""
+
     model_config = ConfigDict(extra="ignore")
 
 
-class CalledFunction(_Part):
+class CalledFunction(Part):
     """What a call names: the function, and its arguments as JSON text."""
 
     name: str = Field(min_length=1, max_length=256)
@@ -56,7 +59,7 @@ class CalledFunction(_Part):
         return value
 
 
-class Call(_Part):
+class Call(Part):
     """One call of an assistant's message."""
 
     id: str = ""
@@ -64,7 +67,7 @@ class Call(_Part):
     function: CalledFunction
 
 
-class ChatMessage(_Part):
+class ChatMessage(Part):
     """One message of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -97,6 +100,26 @@ class ChatMessage(_Part):
         return self
 
 
+def as_template_reads(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
+    """The messages as templates read them: one system role, calls with their arguments as objects."""
+    names: dict[str, str] = {}
+    found = []
+    for message in messages:
+        role = "system" if message.role == "developer" else message.role
+        plain: dict[str, Any] = {"role": role, "content": message.content}
+        if message.reasoning_content:
+            plain["reasoning_content"] = message.reasoning_content
+        if message.tool_calls:
+            plain["tool_calls"] = [call.model_dump() for call in message.tool_calls]
+            names |= {call.id: call.function.name for call in message.tool_calls if call.id}
+        if role == "tool":
+            name = message.name or names.get(message.tool_call_id or "")
+            plain |= {"name": name} if name else {}
+            plain |= {"tool_call_id": message.tool_call_id} if message.tool_call_id else {}
+        found.append(plain)
+    return found
+
+
 def _part_text(number: int, part: Any) -> str:
     """The text of one part of a content list."""
     if not isinstance(part, dict) or part.get("type") not in ("text", "refusal"):
@@ -108,7 +131,7 @@ def _part_text(number: int, part: Any) -> str:
     return text
 
 
-class Function(_Part):
+class Function(Part):
     """A function that the model may call."""
 
     name: str
@@ -143,20 +166,20 @@ def _depth(value: Any) -> int:
     return deepest
 
 
-class Tool(_Part):
+class Tool(Part):
     """One tool."""
 
     type: Literal["function"]
     function: Function
 
 
-class StreamOptions(_Part):
+class StreamOptions(Part):
     """What a stream tells beside the text."""
 
     include_usage: bool = False
 
 
-class ResponseFormat(_Part):
+class ResponseFormat(Part):
     """The form of the answer; only text can be promised."""
 
     type: Any = "text"
@@ -169,13 +192,13 @@ class ResponseFormat(_Part):
         return value
 
 
-class TemplateSettings(_Part):
+class TemplateSettings(Part):
     """What a request may set of the chat template."""
 
     enable_thinking: Annotated[bool, Field(strict=True)] | None = None
 
 
-class ChatRequest(_Part):
+class ChatRequest(Part):
     """The body of POST /v1/chat/completions."""
 
     model: str
@@ -236,23 +259,8 @@ class ChatRequest(_Part):
 
     @property
     def conversation(self) -> list[dict[str, Any]]:
-        """The messages as templates read them: one system role, calls with their arguments as objects."""
-        names: dict[str, str] = {}
-        found = []
-        for message in self.messages:
-            role = "system" if message.role == "developer" else message.role
-            plain: dict[str, Any] = {"role": role, "content": message.content}
-            if message.reasoning_content:
-                plain["reasoning_content"] = message.reasoning_content
-            if message.tool_calls:
-                plain["tool_calls"] = [call.model_dump() for call in message.tool_calls]
-                names |= {call.id: call.function.name for call in message.tool_calls if call.id}
-            if role == "tool":
-                name = message.name or names.get(message.tool_call_id or "")
-                plain |= {"name": name} if name else {}
-                plain |= {"tool_call_id": message.tool_call_id} if message.tool_call_id else {}
-            found.append(plain)
-        return found
+        """The messages as templates read them."""
+        return as_template_reads(self.messages)
 
     def asked(self, defaults: GenerationArguments) -> GenerationArguments:
         """How tokens are chosen: what the request says, else what the server was started with.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import uvicorn
@@ -145,7 +145,7 @@ def make_app(service: Service, root_path: str = "") -> FastAPI:
         alive = service.engine.alive
         return JSONResponse({"status": "ok" if alive else "ended"}, 200 if alive else 503)
 
-    _tell_in_openais_form(app)
+    tell_in_openais_form(app)
     return app
 
 
@@ -153,7 +153,9 @@ def _card(name: str, service: Service) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": service.created, "owned_by": "studio"}
 
 
-def _tell_in_openais_form(app: FastAPI) -> None:
+def tell_in_openais_form(app: FastAPI) -> None:
+    """Let the application say in the form of OpenAI whatever it refuses, or fails at."""
+
     @app.exception_handler(Refusal)
     async def refused(_: Request, refusal: Refusal) -> Response:
         return refusal.response
@@ -242,7 +244,14 @@ def bind(host: str, port: int) -> socket.socket:
     return taken
 
 
-def run(app: ASGIApp, taken: socket.socket, engine: Engine, ready: Callable[[], None]) -> None:
+class Ends(Protocol):
+    """What computes the answers, as the server knows it."""
+
+    def stop(self) -> None:
+        """End; a second call does nothing."""
+
+
+def run(app: ASGIApp, taken: socket.socket, engine: Ends, ready: Callable[[], None]) -> None:
     """Serve until the process is told to end by SIGINT or SIGTERM."""
     config = uvicorn.Config(
         app,
@@ -266,7 +275,7 @@ def run(app: ASGIApp, taken: socket.socket, engine: Engine, ready: Callable[[], 
 class Server(uvicorn.Server):
     """uvicorn, which says when it is ready and lets the engine end before it waits for its clients."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, engine: Ends, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._engine, self._ready = engine, ready
 

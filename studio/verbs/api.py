@@ -11,15 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.arguments.check import arguments_in
+from studio.arguments.serve import ServeArguments
 from studio.command import help_text, read_set
 from studio.errors import ArgumentError
+from studio.model.classifier import is_reward_model
 from studio.recipe import ApiSet, groups_of
 from studio.verbs.export import find_parts
 from studio.workspace import Workspace, write_json
 
 if TYPE_CHECKING:
-    from studio.model.answer import Engine
+    from fastapi import FastAPI
+
     from studio.serve.guard import Guard
+    from studio.serve.opening import Parts
+    from studio.serve.server import Ends
 
 HEAD = """usage: studio api [FILE.yaml] --model_name_or_path DIR [--port 8000]
 
@@ -28,7 +33,8 @@ HEAD = """usage: studio api [FILE.yaml] --model_name_or_path DIR [--port 8000]
     -d '{"model": "first", "messages": [{"role": "user", "content": "Who are you?"}]}'
 
 Clients of OpenAI take http://127.0.0.1:8000/v1 as their base URL. Without a key in STUDIO_API_KEY (or
-API_KEY) only this machine is served. What a request leaves open is answered as the arguments here say."""
+API_KEY) only this machine is served. What a request leaves open is answered as the arguments here say.
+A reward model (a run of stage rm) gives scores: POST /v1/score with the messages of a conversation."""
 
 
 def run(words: list[str], workspace: str) -> int:
@@ -48,7 +54,7 @@ def run(words: list[str], workspace: str) -> int:
     # Also while it loads, being asked to end is no failure.
     signal.signal(signal.SIGTERM, _end)
     with without_collections():
-        app, taken, engine, url = _ready(asked, place)
+        app, taken, url, engine = _ready(asked, place)
     from studio.serve.server import run as serve
 
     names = _names(asked)
@@ -65,9 +71,9 @@ def run(words: list[str], workspace: str) -> int:
     return 0
 
 
-def _ready(asked: ApiSet, place: Workspace) -> tuple[Guard, socket.socket, Engine, str]:
-    """The guarded application, its address, the engine and the URL. Refuses before anything heavy is loaded."""
-    from studio.serve.guard import Guard, check_open, find_key, is_loopback, names_of, told_names
+def _ready(asked: ApiSet, place: Workspace) -> tuple[Guard, socket.socket, str, Ends]:
+    """The guarded application, its address, the URL and the engine. Refuses before anything heavy is loaded."""
+    from studio.serve.guard import check_open, find_key, told_names
     from studio.serve.opening import open_engine, open_prompter, parts_of
 
     serve = asked.serve
@@ -80,6 +86,8 @@ def _ready(asked: ApiSet, place: Workspace) -> tuple[Guard, socket.socket, Engin
 
         check_installed()
     parts = parts_of(*find_parts(asked.model, place), asked.model, place, "api")
+    if is_reward_model(parts.adapter or parts.base):
+        return _scoring(asked, parts, place, key)
     prompter = open_prompter(parts, asked.template, place, _say, trust=asked.model.trust_remote_code)
     from studio.serve.server import Service, bind, make_app
 
@@ -95,11 +103,41 @@ def _ready(asked: ApiSet, place: Workspace) -> tuple[Guard, socket.socket, Engin
         created=int(time.time()),
         prompter=prompter,
     )
-    app = make_app(service, serve.root_path)
+    return *_guarded(make_app(service, serve.root_path), serve, key, taken), engine
+
+
+def _scoring(asked: ApiSet, parts: Parts, place: Workspace, key: str) -> tuple[Guard, socket.socket, str, Ends]:
+    """The same for a reward model, which gives scores."""
+    from studio.model.hardware import before_torch
+    from studio.serve.opening import open_prompter
+    from studio.serve.server import bind
+
+    if asked.engine.infer_backend == "vllm":
+        raise ArgumentError(
+            ["--infer_backend vllm: a reward model is scored by the studio's own engine. Leave it out."]
+        )
+    prompter = open_prompter(parts, asked.template, place, _say, trust=asked.model.trust_remote_code)
+    taken = bind(asked.serve.host, asked.serve.port)
+    before_torch(os.environ)
+    from studio.model.scorer import open_scorer
+    from studio.serve.scoring import Scoring, make_scoring_app
+
+    scorer = open_scorer(
+        parts.adapter or parts.base, cache=place.cache, base=parts.base, template=prompter.template,
+        tokenizer=prompter.tokenizer, asked=asked.model, dtype=asked.engine.infer_dtype,
+    )  # fmt: skip
+    service = Scoring(scorer, _names(asked), asked.serve.max_waiting, _say, int(time.time()))
+    return *_guarded(make_scoring_app(service, asked.serve.root_path), asked.serve, key, taken), service
+
+
+def _guarded(app: FastAPI, serve: ServeArguments, key: str, taken: socket.socket) -> tuple[Guard, socket.socket, str]:
+    """The application behind its guard, its socket, and its URL."""
+    from studio.serve.guard import Guard, is_loopback, names_of
+
     outside = not is_loopback(serve.host)
     guard = Guard(app, key=key, names=names_of(serve.host, serve.public_host), any_address=outside)
     shown = f"[{serve.host}]" if ":" in serve.host else serve.host
-    return guard, taken, engine, f"http://{shown}:{taken.getsockname()[1]}/v1"
+    return guard, taken, f"http://{shown}:{taken.getsockname()[1]}/v1"
 
 
 def _names(asked: ApiSet) -> list[str]:

@@ -14,6 +14,7 @@ from studio.arguments.serve import EngineArguments
 from studio.arguments.template import TemplateArguments
 from studio.command import help_text, read_set
 from studio.errors import ArgumentError
+from studio.model.classifier import must_write
 from studio.recipe import ArgumentSet, groups_of
 from studio.verbs.export import find_parts
 from studio.workspace import Workspace
@@ -79,6 +80,7 @@ def _begin(asked: ChatSet, place: Workspace) -> tuple[Chat, Engine]:
     screen = on_terminal()
     model = asked.model
     parts = parts_of(*find_parts(model, place), model, place, "chat")
+    must_write(parts.adapter or parts.base, "studio chat")
     prompter = open_prompter(parts, asked.template, place, _warning(screen.note), trust=model.trust_remote_code)
     shows_tools = prompter.template is not None and prompter.template.shows_tools
     special = prompter.tokenizer.end_strings

@@ -127,7 +127,10 @@ def _answer(site: Site, taken: socket.socket) -> int:
     def ready() -> None:
         print(address_of(site), flush=True)
         if site.trusts_code:
-            _say("warning: --trust_remote_code: jobs of this page may run Python code that a model's folder brings.")
+            _say(
+                "warning: --trust_remote_code: jobs of this page may run Python code that a model's folder brings or "
+                "--reward_function names."
+            )
         keeper.start()
 
     try:
