@@ -162,6 +162,7 @@ def page_of(
         "hint": lens.hint,
         "template": lens.template.name if lens.template else "",
         "cutoff_len": lens.view.cutoff_len,
+        "learns": lens.view.wants != "prompts",
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from studio.data.catalog import Catalog, Unreadable, registry_of
 from studio.data.edit import read, registry_path, usable_catalog
 from studio.data.entry import DatasetEntry
-from studio.data.kinds import FITTING, kind_of, why_not
+from studio.data.kinds import kind_of, why_not
 from studio.data.source import known_count
 from studio.errors import DatasetError, StudioError
 from studio.recipe import STAGES
@@ -90,9 +90,9 @@ def _row(name: str, catalog: Catalog, place: Workspace, explained: Iterator[int]
         entry = catalog[name]
     except DatasetError as error:
         why = str(error)
-        return row | {"complaint": why, "why_not": dict.fromkeys(FITTING, why)}
+        return row | {"complaint": why, "why_not": dict.fromkeys(STAGES, why)}
     kind = kind_of(entry)
-    against = {stage: _against(kind, stage) for stage in FITTING}
+    against = {stage: why_not(kind, STAGES[stage].wants, stage) for stage in STAGES}
     row |= {
         "format": entry.formatting,
         "kind": kind,
@@ -103,12 +103,6 @@ def _row(name: str, catalog: Catalog, place: Workspace, explained: Iterator[int]
     if entry.hub is not None:
         return row | {"file": entry.hub.repo, "hub": True, "health": "ok"}
     return row | _files(entry, place, explained)
-
-
-def _against(kind: Any, stage: str) -> str:
-    if why := why_not(kind, stage):
-        return why
-    return "" if stage in STAGES else f"Stage {stage} is not part of this studio yet."
 
 
 def _files(entry: DatasetEntry, place: Workspace, explained: Iterator[int]) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from studio.data.kinds import kind_of, why_not
 from studio.errors import ArgumentError, DatasetError, StudioError
 from studio.jobs.folder import inspect
 from studio.jobs.job import device_settings, shell_line
-from studio.recipe import Recipe, arguments_of_all, make_recipe
+from studio.recipe import STAGES, Recipe, arguments_of_all, make_recipe
+from studio.rewards.service import url_complaint
 from studio.web.naming import made_whole, model_name_of
 from studio.web.site import Site
 from studio.workspace import Workspace
@@ -26,7 +27,11 @@ from studio.workspace import Workspace
 EXTRA = "extra_arguments"
 _PATHS = ("model_name_or_path", "adapter_name_or_path", "tokenizer_name_or_path", "cache_dir", "train_file",
           "validation_file", "dataset_dir", "output_dir", "resume_from_checkpoint", "deepspeed",
-          "template")  # fmt: skip
+          "reward_model", "reward_model_adapters", "reward_function", "ref_model", "ref_model_adapters",
+          "test_reward_model_acc_files", "template")  # fmt: skip
+# Of these, the folders of models: one that is not there is told before the start.
+_FOLDERS = ("model_name_or_path", "adapter_name_or_path", "reward_model", "reward_model_adapters", "ref_model",
+            "ref_model_adapters")  # fmt: skip
 # Every way to say no; whatever else stands there may mean yes.
 _NO = ("", "false", "f", "no", "n", "off", "0", "0.0", "none", "null")
 
@@ -142,10 +147,27 @@ def beyond(site: Site, raw: Mapping[str, Any], recipe: Recipe | None) -> list[st
     complaints = _trusting(site, raw)
     for name in _PATHS:
         value = raw.get(name)
+        value = list(value.values()) if isinstance(value, dict) else value
         for path in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(path, str) and path and (name != "template" or "/" in path or path.endswith(".jinja")):
+            if isinstance(path, str) and path and _is_path(name, path):
                 complaints += _outside(name, path, site.workspace)
-    return complaints + _datasets(site.workspace, raw, recipe)
+    return complaints + _misaddressed(raw) + _unrewarded(raw) + _datasets(site.workspace, raw)
+
+
+def _misaddressed(raw: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a service's address; a password in it must not come as far as a job's command."""
+    address = str(raw.get("reward_model") or "")
+    told = url_complaint(address) if "://" in address else ""
+    return [told] if told else []
+
+
+def _unrewarded(raw: Mapping[str, Any]) -> list[str]:
+    """That a stage which learns from rewards is given none; what is wrong with one that is given, its check says."""
+    stage = str(raw.get("stage", "sft"))
+    needs = stage in STAGES and "reward_model" in STAGES[stage].fields.model_fields
+    if not needs or raw.get("reward_model") or raw.get("reward_function"):
+        return []
+    return [f"--reward_model: stage {stage} learns from rewards. Choose a reward model, or write a service's address."]
 
 
 def refuse_words(site: Site, words: Sequence[str]) -> None:
@@ -167,32 +189,49 @@ def refuse_trust(site: Site, argv: Sequence[str]) -> None:
         raise ArgumentError(complaints)
 
 
+def _is_path(name: str, value: str) -> bool:
+    """Whether a value names something on this machine, not a template by its name or a service by its address."""
+    if name == "template":
+        return "/" in value or value.endswith(".jinja")
+    return name != "reward_model" or not value.lower().startswith(("http://", "https://"))
+
+
 def _trusting(site: Site, raw: Mapping[str, Any]) -> list[str]:
-    if site.trusts_code or str(raw.get("trust_remote_code", False)).strip().lower() in _NO:
+    if site.trusts_code:
         return []
-    return [
-        "--trust_remote_code True: this studio runs no code of models. Whoever starts it may allow that, with "
-        "studio webui --trust_remote_code; or leave it out."
-    ]
+    complaints = []
+    if str(raw.get("trust_remote_code", False)).strip().lower() not in _NO:
+        complaints.append(
+            "--trust_remote_code True: this studio runs no code of models. Whoever starts it may allow that, with "
+            "studio webui --trust_remote_code; or leave it out."
+        )
+    if raw.get("reward_function"):
+        complaints.append(
+            "--reward_function: this studio runs no code that the page names. Whoever starts it may allow that, with "
+            "studio webui --trust_remote_code; or run the command in a terminal."
+        )
+    return complaints
 
 
 def _outside(name: str, path: str, place: Workspace) -> list[str]:
+    if name == "reward_function":
+        path = path.rpartition(":")[0] or path
     try:
         found = place.target(path) if name == "output_dir" else place.path(path)
     except StudioError as error:
         return [f"--{name} {shown(path)}: {error}"]
     inside = path.startswith(("models/", "saves/"))
-    if inside and name in ("model_name_or_path", "adapter_name_or_path") and not found.is_dir():
+    if inside and name in _FOLDERS and not found.is_dir():
         return [f"--{name} {shown(path)}: there is no such folder. Choose one of those offered, or correct the path."]
     return []
 
 
-def _datasets(place: Workspace, raw: Mapping[str, Any], recipe: Recipe | None) -> list[str]:
+def _datasets(place: Workspace, raw: Mapping[str, Any]) -> list[str]:
     """The complaint of each dataset that is not registered, is broken, or does not fit the stage."""
     asked = {name: _list(raw.get(name)) for name in ("dataset", "eval_dataset")}
     if not any(asked.values()):
         return []
-    folder, stage = raw.get("dataset_dir", "data"), raw.get("stage", "sft")
+    folder, stage = raw.get("dataset_dir", "data"), str(raw.get("stage", "sft"))
     try:
         catalog = read_catalog(place, folder if isinstance(folder, str) and folder else "data")
     except StudioError as error:
@@ -201,7 +240,8 @@ def _datasets(place: Workspace, raw: Mapping[str, Any], recipe: Recipe | None) -
     for argument, names in asked.items():
         for name in names:
             try:
-                why = why_not(kind_of(catalog[name]), str(stage)) if recipe is not None else catalog[name] and ""
+                kind = kind_of(catalog[name])
+                why = why_not(kind, STAGES[stage].wants, stage) if stage in STAGES else ""
             except DatasetError as error:
                 why = str(error)
             if why:

@@ -177,7 +177,7 @@ class View:
         row = self.curves.latest(path)
         if row is None:
             return None
-        names = ("step", "loss", "eta_s", "tokens_per_s", "done", "text")
+        names = ("step", "loss", "reward", "eta_s", "tokens_per_s", "done", "text")
         return {**{name: row.get(name) for name in names}, "total": row.get("total_steps", row.get("total"))}
 
     def _may_run(self, row: RunRow) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from studio.errors import StudioError
 from studio.model.checkpoint import steps
+from studio.model.classifier import is_reward_model
 from studio.web.naming import base_of, model_name_of, read_object
 from studio.workspace import Workspace
 
@@ -30,6 +31,8 @@ class Model:
     run: str = ""
     step: int | None = None
     adapter: bool = False
+    head: Literal["tokens", "score"] = "tokens"
+    """ "score": a reward model, which gives a number for a conversation and writes nothing."""
     metrics: dict[str, float] = field(default_factory=dict)
     changed: float = 0.0
 
@@ -78,7 +81,7 @@ def described(folder: Path, place: Workspace) -> Model | None:
         return None
     run = folder.parent if folder.name.startswith("checkpoint-") else folder
     is_run, adapter = (run / "run.json").is_file(), (folder / "adapter_config.json").is_file()
-    base, step = base_of(folder), None
+    base, step, judges = base_of(folder), None, is_reward_model(folder)
     if run != folder:
         kind: Kind = "checkpoint"
         step = int(folder.name.removeprefix("checkpoint-"))
@@ -89,9 +92,10 @@ def described(folder: Path, place: Workspace) -> Model | None:
     else:
         kind = "export" if (folder / "export.json").is_file() else "base"
     return Model(
-        path=place.shown(folder), kind=kind, title=_title(kind, folder, base, adapter), base=base,
-        run=place.shown(run) if is_run else "", step=step, adapter=adapter, metrics=_metrics(folder, step),
-        changed=folder.stat().st_mtime,
+        path=place.shown(folder), kind=kind,
+        title=("reward model, " if judges else "") + _title(kind, folder, base, adapter), base=base,
+        run=place.shown(run) if is_run else "", step=step, adapter=adapter, head="score" if judges else "tokens",
+        metrics=_metrics(folder, step), changed=folder.stat().st_mtime,
     )  # fmt: skip
 
 
@@ -120,8 +124,12 @@ def _metrics(folder: Path, step: int | None) -> dict[str, float]:
 
 
 def about(path: str, place: Workspace) -> dict[str, Any]:
-    """What a path is: {kind, sentence, name, base, adapter, step, ok}. The sentence is for the person who typed it."""
-    told = {"kind": "", "sentence": "", "name": "", "base": "", "adapter": False, "step": None, "ok": False}
+    """What a path is: {kind, sentence, name, base, adapter, head, step, ok}.
+
+    The sentence is for the person who typed it.
+    """
+    told = {"kind": "", "sentence": "", "name": "", "base": "", "adapter": False, "head": "tokens",
+            "step": None, "ok": False}  # fmt: skip
     if not path.strip():
         return told
     try:
@@ -134,7 +142,7 @@ def about(path: str, place: Workspace) -> dict[str, Any]:
     model = described(folder, place) if folder.is_dir() else None
     if model is not None:
         return told | {"kind": model.kind, "sentence": model.title, "name": name, "base": model.base,
-                       "adapter": model.adapter, "step": model.step, "ok": True}  # fmt: skip
+                       "adapter": model.adapter, "head": model.head, "step": model.step, "ok": True}  # fmt: skip
     if folder.is_dir():
         return told | {"kind": "other", "sentence": "a folder without a model: it has no config.json"}
     first = path.split("/")[0]

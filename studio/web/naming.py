@@ -97,15 +97,28 @@ def made_whole(values: Mapping[str, Any], model_name: str, method: str, place: W
     room = place.saves / model_name / method
     if isinstance(whole.get("output_dir"), str) and whole["output_dir"]:
         whole["output_dir"] = output_dir(model_name, method, whole["output_dir"])
-    for name in ("adapter_name_or_path", "reward_model", "ref_model"):
+    for name in ("adapter_name_or_path", "reward_model_adapters", "ref_model_adapters"):
         if whole.get(name):
             whole[name] = [_found(each, place, (room,)) for each in _names(whole[name])]
+    for name in ("reward_model", "ref_model"):
+        if isinstance(whole.get(name), str):
+            whole[name] = _found(whole[name].strip(), place, _rooms(place, model_name, method))
     if isinstance(whole.get("resume_from_checkpoint"), str) and whole.get("output_dir"):
         run = place.root / str(whole["output_dir"])
         whole["resume_from_checkpoint"] = _found(whole["resume_from_checkpoint"], place, (run,))
     if isinstance(whole.get("model_name_or_path"), str):
         whole["model_name_or_path"] = _found(whole["model_name_or_path"], place, (place.models, room))
     return whole
+
+
+def _rooms(place: Workspace, model_name: str, method: str) -> tuple[Path, ...]:
+    """Where a model that only helps is looked for: beside the run, then with other methods, then among exports."""
+    own = place.saves / model_name
+    try:
+        others = sorted(path for path in own.iterdir() if path.is_dir() and path.name != method)
+    except OSError:
+        others = []
+    return (own / method, *others, place.models)
 
 
 def _names(value: Any) -> list[str]:

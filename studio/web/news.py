@@ -101,17 +101,21 @@ class Curves:
 
 
 def thin(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
-    """At most so many rows, in order: of each stretch the lowest and the highest loss, and the last evaluations."""
+    """At most so many rows, in order: of each stretch the lowest and the highest, the last evaluations and alarms.
+
+    What is low and high is told by the loss, or where a run has none by its reward.
+    """
     if len(rows) <= most:
         return rows
-    rare = [n for n, row in enumerate(rows) if any(name.startswith("eval_") for name in row)][-most // 4 :]
+    rare = [n for n, row in enumerate(rows) if any(name.startswith(("eval_", "alarm")) for name in row)][-most // 4 :]
+    name = "loss" if any(isinstance(row.get("loss"), int | float) for row in rows) else "reward"
     kept = {0, len(rows) - 1, *rare}
     stretches = max((most - len(kept)) // 2, 1)
     for number in range(stretches):
         start, end = number * len(rows) // stretches, (number + 1) * len(rows) // stretches
-        measured = [n for n in range(start, end) if isinstance(rows[n].get("loss"), int | float)]
+        measured = [n for n in range(start, end) if isinstance(rows[n].get(name), int | float)]
         if measured:
-            kept |= {min(measured, key=lambda n: rows[n]["loss"]), max(measured, key=lambda n: rows[n]["loss"])}
+            kept |= {min(measured, key=lambda n: rows[n][name]), max(measured, key=lambda n: rows[n][name])}
     return [rows[number] for number in sorted(kept)]
 
 

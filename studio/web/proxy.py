@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from studio.errors import WorkspaceError
 
 # What may be asked, and how.
-PATHS = {"chat/completions": "POST", "prompt": "POST", "models": "GET"}
+PATHS = {"chat/completions": "POST", "prompt": "POST", "score": "POST", "models": "GET"}
 MOST_BYTES = 8 * 2**20
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # A job on this machine answers a connection at once or not at all; an answer may take as long as it takes.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from studio.arguments.base import Argument, Arguments
 from studio.arguments.chat import ChatArguments
 from studio.arguments.check import arguments_in
 from studio.arguments.export import ExportArguments
-from studio.arguments.generation import GenerationArguments
+from studio.arguments.generation import GenerationArguments, SamplingArguments
 from studio.arguments.model import ModelArguments
 from studio.arguments.serve import EngineArguments, ServeArguments
 from studio.arguments.template import TemplateArguments
@@ -28,14 +28,16 @@ GROUPS: dict[str, dict[str, type[Arguments]]] = {
             "engine": EngineArguments, "generation": GenerationArguments},
 }  # fmt: skip
 
-# Ways of learning in the order and with the titles that people know.
-TITLES = {"sft": "Supervised Fine-Tuning", "rm": "Reward Modeling", "ppo": "PPO", "dpo": "DPO", "kto": "KTO",
-          "pt": "Pre-Training"}  # fmt: skip
+# Ways of learning in the order that people know; others follow in their own.
+ORDER = ("sft", "rm", "ppo", "dpo", "kto", "pt")
 
 # Groups of the training form, in its order, and how the names begin that go there whatever group declares them.
 FORM_GROUPS: dict[str, tuple[str, ...]] = {
-    "rlhf": ("pref_", "ppo_", "dpo_", "kto_", "simpo_", "reward_model", "ref_model"),
+    "rlhf": ("reward_model",),
+    "rlhf_more": (),
+    "rollout": (),
     "stage": (),
+    "method": (),
     "lora": ("lora", "additional_target", "use_rslora", "use_dora"),
     "freeze": ("freeze",),
     "quantization": ("quantization", "double_quantization"),
@@ -51,9 +53,24 @@ FORM_GROUPS: dict[str, tuple[str, ...]] = {
                 "gradient_checkpointing"),
     "upstream": (),
 }  # fmt: skip
+# Those of them that hold what a way of learning has for itself; the form opens them where they are used.
+OWN = ("rlhf", "rlhf_more", "rollout", "stage")
+# Arguments about rows that share a sequence: only some ways of learning can have them.
+_SHARED_SEQUENCES = ("packing", "neat_packing")
 # The arguments that pick rows stand in the head of the form with the datasets, whatever their names begin with.
 _ROWS = ("eval_dataset",)
 
+
+# Values that many begin with, told as hints and never set unasked: argument → stage → method ("" any) → value.
+USUAL: dict[str, dict[str, dict[str, float]]] = {
+    "learning_rate": {
+        "pt": {"lora": 1e-4, "": 1e-5}, "sft": {"lora": 1e-4, "": 1e-5}, "rm": {"lora": 1e-4, "": 1e-5},
+        "ppo": {"lora": 1e-5, "": 1e-6}, "dpo": {"lora": 5e-6, "": 5e-7}, "kto": {"lora": 5e-6, "": 5e-7},
+        "grpo": {"lora": 1e-5, "": 1e-6}, "rloo": {"lora": 1e-5, "": 1e-6},
+    },
+    "pref_beta": {"dpo": {"": 0.1}, "kto": {"": 0.1}},
+    "num_train_epochs": {"rm": {"": 1.0}, "dpo": {"": 1.0}, "kto": {"": 1.0}},
+}  # fmt: skip
 
 # Where the basic arguments stand that are fields of Gradio: above the tabs, and in the sections of the Train tab.
 TOP = ("finetuning_type", "quantization_bit", "template", "enable_thinking")
@@ -87,30 +104,42 @@ def _training() -> dict[str, Any]:
     found = []
     for name, argument in arguments_of_all().items():
         owners = [stage for stage in STAGES if name in arguments_of(stage)]
+        if name in _SHARED_SEQUENCES:
+            owners = [stage for stage in owners if STAGES[stage].packs]
         used = list(argument.stages) or ([] if len(owners) == len(list(STAGES)) else owners)
-        found.append({**described(argument), "group": form_group(argument), "stages": used,
+        found.append({**described(argument), "group": form_group(argument, owners), "stages": used,
                       "part": _PARTS.get(name, "group")})  # fmt: skip
+    # What a stage asks first stands first in its group.
+    found.sort(key=lambda each: each["group"] in OWN and each["level"] != "basic")
     methods = arguments_of_all()["finetuning_type"].choices
-    return {"arguments": found, "stages": stages(), "methods": list(methods), "groups": list(FORM_GROUPS)}
+    return {"arguments": found, "stages": stages(), "methods": list(methods), "groups": list(FORM_GROUPS),
+            "usual": USUAL}  # fmt: skip
 
 
-def form_group(argument: Argument) -> str:
-    """The group of the training form in which an argument stands."""
+def form_group(argument: Argument, owners: Sequence[str]) -> str:
+    """The group of the training form in which an argument stands that the stages `owners` have."""
     if argument.name in _ROWS:
         return "data"
+    if argument.group == "own":
+        if all(STAGES[stage].wants in ("documents", "answers") for stage in owners):
+            return "stage"
+        if argument.name in SamplingArguments.model_fields:
+            return "rollout"
+        first = argument.level == "basic" or argument.name.startswith(FORM_GROUPS["rlhf"])
+        return "rlhf" if first else "rlhf_more"
     for group, beginnings in FORM_GROUPS.items():
         if beginnings and argument.name.startswith(beginnings):
             return group
-    return "stage" if argument.group == "own" else argument.group
+    return argument.group
 
 
 def stages() -> list[dict[str, Any]]:
-    """Every way of learning that people know; `available` is false for those that this version does not have."""
-    titles = {**TITLES, **{name: STAGES[name].title for name in STAGES if name not in TITLES}}
+    """Every way of learning, with the kinds of datasets that fit it."""
+    names = sorted(STAGES, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
     return [
-        {"name": name, "title": title, "datasets": list(FITTING.get(name, ())), "available": name in STAGES}
-        for name, title in titles.items()
-    ]
+        {"name": name, "title": STAGES[name].title, "wants": STAGES[name].wants,
+         "datasets": list(FITTING[STAGES[name].wants])} for name in names
+    ]  # fmt: skip
 
 
 def described(argument: Argument) -> dict[str, Any]:

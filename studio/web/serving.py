@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -10,11 +11,12 @@ import psutil
 from pydantic import BaseModel, ConfigDict
 
 from studio.command import read_set, to_argv
-from studio.errors import ArgumentError, WorkspaceError
+from studio.errors import ArgumentError, StudioError, WorkspaceError
 from studio.jobs.failure import classify, readable
 from studio.jobs.job import LIVE, Job
 from studio.jobs.slots import check_devices, refuse_serve
 from studio.jobs.store import folder_of
+from studio.model.classifier import is_reward_model
 from studio.recipe import ApiSet, make_set
 from studio.web.proxy import read_endpoint
 from studio.web.site import Site
@@ -105,6 +107,7 @@ def told(site: Site, job: Job) -> dict[str, Any]:
         "title": job.title,
         "model": model,
         "adapters": adapters,
+        "head": _head(site, [model, *adapters]),
         "devices": list(job.devices),
         "ready": endpoint is not None,
         "name": endpoint.names[0] if endpoint else "",
@@ -129,6 +132,14 @@ def _parts(job: Job) -> tuple[str, list[str]]:
     except ArgumentError:
         return job.title, []
     return asked.model.model_name_or_path, list(asked.model.adapter_name_or_path)
+
+
+def _head(site: Site, paths: list[str]) -> str:
+    """ "score" for a reward model, which writes nothing, else "tokens"."""
+    with contextlib.suppress(StudioError):
+        if any(is_reward_model(site.workspace.path(path)) for path in paths):
+            return "score"
+    return "tokens"
 
 
 def _memory(job: Job) -> int:

@@ -9,12 +9,12 @@
 | 5 | the previewed command in a shell makes the same run | test_whole_path: pasted_into_a_shell |
 | 6 | saved arguments of another version load | test_train_form: saved_form_comes_back |
 | 7 | a bad dataset: row and reason before the model is loaded | here: bad_row |
-| 8 | PPO works | comes with PPO; until then here: stages_to_come |
-| 9 | an exported reward model keeps its score | comes with reward models; until then here: stages_to_come |
+| 8 | PPO works | here: ppo_learns; by clicks in test_chain |
+| 9 | an exported reward model keeps its score | here: exported_reward_model |
 | 10 | `studio train config.json` | flow/test_train: file_of_arguments_in_json |
 | 11 | a model with code of its own is refused | test_train_form: wrong_and_odd_values |
 | 12 | a false value among further arguments counts | test_train_form: wrong_and_odd_values |
-| 13 | PPO with all weights | comes with PPO; until then here: stages_to_come |
+| 13 | PPO with all weights | here: ppo_learns |
 | 14 | a dataset that is not registered leaves the form usable | test_train_form: wrong_and_odd_values |
 """
 
@@ -34,6 +34,7 @@ from playwright.sync_api import Page, expect
 from studio.workspace import Workspace
 from tests.flow.jobbing import until
 from tests.web.conftest import Running, end_studio, start_studio
+from tests.web.preferring import add_pairs
 from tests.web.started import PATIENCE_MS, ask, fill_form, stand_in, start, watch
 
 pytestmark = pytest.mark.web
@@ -78,7 +79,13 @@ def test_a_run_stopped_in_the_page_makes_room_for_the_next_which_outlives_the_br
     page = open_page()
     fill_form(page, max_steps=100_000, save_steps=100_000)
     _, view = begun(page)
-    expect(view.locator("figure.chart.big canvas")).to_be_visible(timeout=PATIENCE_MS)
+    chart = view.locator("figure.chart.big")
+    expect(chart.locator("canvas")).to_be_visible(timeout=PATIENCE_MS)
+    before = chart.get_attribute("aria-label") or ""
+    page.reload()
+    # It goes on until it is stopped, so the page that comes anew shows it by itself, and its chart moves.
+    expect(chart).to_have_attribute("aria-label", re.compile("at step"), timeout=PATIENCE_MS)
+    expect(chart).not_to_have_attribute("aria-label", before, timeout=PATIENCE_MS)
     view.locator("[data-do=stop]").click()
     expect(view.locator(".run-title .run-chip")).to_have_text("stopped", timeout=PATIENCE_MS)
 
@@ -126,15 +133,66 @@ def test_a_bad_row_is_told_by_number_and_reason_before_the_model_is_loaded(
     expect(view.locator("pre.run-log")).not_to_contain_text("trainable weights:")
 
 
-def test_stages_to_come_cannot_be_chosen_and_say_why(open_page: Callable[..., Any], studio: Running) -> None:
+@pytest.fixture(scope="module")
+def judge(studio: Running, place: Workspace) -> str:
+    """A reward model that this studio trained."""
+    add_pairs(place)
+    job = start(
+        studio, "judge", stage="rm", dataset="tiny_pairs", max_steps=4, save_steps=4, val_size=0, eval_strategy="no"
+    )
+    until(lambda: ask(studio, f"/jobs/{job}")["state"] == "succeeded", lambda: str(ask(studio, f"/jobs/{job}")))
+    return "saves/tiny-chat/lora/judge"
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_ppo_learns_from_a_reward_model_with_an_adapter_and_with_all_weights(
+    open_page: Callable[..., Any], place: Workspace, judge: str, method: str
+) -> None:
     page = open_page()
-    for stage in ("rm", "ppo"):
-        option = page.locator(f"#train-stage option[value={stage}]")
-        expect(option).to_be_disabled()
-        expect(option).to_have_text(re.compile("comes with a later version"))
-        values = {"stage": stage, "model_name_or_path": "models/tiny-chat", "dataset": "tiny_sft"}
-        told = ask(studio, "/recipe", {"values": values | {"finetuning_type": "full"}, "run_name": "x"})
-        assert not told["ok"] and any("stage" in complaint for complaint in told["complaints"])
+    asked = {"finetuning_type": method} if method != "lora" else {}
+    fill_form(page, stage="ppo", reward_model=judge, max_new_tokens=8, max_steps=3, save_steps=3, **asked)
+    expect(page.locator("#train-complaints")).to_be_empty()
+    folder = page.locator("#train-folder").inner_text()
+    _, view = begun(page)
+    expect(view.locator(".run-title .run-chip")).to_have_text("succeeded", timeout=2 * PATIENCE_MS)
+    expect(view.locator("figure.chart.big")).to_have_attribute("aria-label", re.compile(r"^Reward: .* at step 3\b"))
+    expect(view.locator(".run-rollouts li.rollout").first).to_be_visible()
+    assert len([*(place.root / folder).glob("*model.safetensors")]) == 1, "its weights are there"
+
+
+def test_an_exported_reward_model_gives_the_score_that_it_gave_before(
+    open_page: Callable[..., Any], place: Workspace, judge: str
+) -> None:
+    page = open_page("en", 390)
+    page.evaluate("location.hash = '#export'")
+    page.locator("#export-pick").select_option(judge)
+    # A name is suggested first; what is typed takes its place.
+    expect(page.locator("#export-export_dir")).not_to_have_value("")
+    page.locator("#export-export_dir").fill("judge-whole")
+    expect(page.locator("#export-shell")).to_contain_text("--export_dir models/judge-whole")
+    expect(page.locator("#export-start")).to_be_enabled()
+    page.locator("#export-start").click()
+    expect(page.locator(".export-report")).to_contain_text("models/judge-whole", timeout=PATIENCE_MS)
+    assert (place.models / "judge-whole" / "model.safetensors").is_file()
+    page.evaluate("location.hash = '#chat'")
+    assert score_of(page, "models/judge-whole") == score_of(page, judge)
+
+
+def score_of(page: Page, path: str) -> str:
+    """The score that a reward model shows for an answer in the Chat tab."""
+    page.locator("#chat-open-load").click()
+    page.locator("#chat-load-model").fill(path)
+    page.locator("#chat-load-model").press("Enter")
+    expect(page.locator(".chat-model.ready", has_text=path.rpartition("/")[2])).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("#chat-judge-said")).to_contain_text("is a reward model")
+    page.locator("#chat-judge-question").fill("What is the secret code of tokyo?")
+    page.locator("#chat-judge-answer").fill("The code is 4711.")
+    results = page.locator("#chat-judge-scores li", has_text=path.rpartition("/")[2])
+    page.locator("#chat-judge-score").click()
+    score: str = results.first.locator("strong").inner_text()
+    page.locator(".chat-unload").first.click()
+    expect(page.locator(".chat-model")).to_have_count(0, timeout=PATIENCE_MS)
+    return score
 
 
 def test_a_run_goes_on_while_the_server_is_away_and_the_open_page_goes_on_with_the_next_one(

@@ -84,7 +84,7 @@ def test_a_run_is_cloned_and_goes_on_from_one_of_its_checkpoints(
     rows = view.locator(".run-checkpoints tbody tr")
     # The list of checkpoints is not read every second.
     expect(view.locator("figure.chart.big")).to_have_attribute(
-        "aria-label", re.compile(r"at step (9|\d\d+)"), timeout=PATIENCE_MS
+        "aria-label", re.compile(r"at step (9|\d[\d,]+)"), timeout=PATIENCE_MS
     )
     view.locator("[data-do=stop]").click()
     expect(view.locator(".run-title .run-chip")).to_have_text("stopped", timeout=PATIENCE_MS)

@@ -10,43 +10,12 @@ import pytest
 from playwright.sync_api import expect
 
 from studio.command import read_recipe, to_argv
-from studio.web.schema import schema
+from studio.recipe import STAGES
+from studio.web.schema import OWN, schema
 from studio.workspace import Workspace
+from tests.web.form import choose, choose_dataset, choose_model, command, field, ready
 
 pytestmark = pytest.mark.web
-
-
-def command(page: Any) -> Any:
-    return page.locator("#train-command-text")
-
-
-def field(page: Any, name: str) -> Any:
-    """The input of an argument that Gradio draws."""
-    return page.locator(f"#train-{name} input, #train-{name} textarea, #top-{name} input").first
-
-
-def choose(page: Any, name: str, word: str) -> None:
-    """Pick a word in a list of Gradio's."""
-    field(page, name).click()
-    page.locator("li[role=option]", has_text=re.compile(f"^\\W*{re.escape(word)}\\s*$")).locator("visible=true").click()
-
-
-def choose_model(page: Any, path: str = "models/tiny-chat") -> None:
-    page.fill("#top-model_name_or_path", path)
-    page.keyboard.press("Escape")
-    expect(command(page)).to_contain_text(path.split("/")[-1])
-
-
-def choose_dataset(page: Any, name: str = "tiny_sft") -> None:
-    page.fill("#train-dataset", name)
-    page.keyboard.press("Enter")
-    expect(page.locator("#train-dataset-field .studio-chip", has_text=name)).to_be_visible()
-
-
-def ready(page: Any) -> None:
-    choose_model(page)
-    choose_dataset(page)
-    expect(page.locator("#train-start")).to_be_enabled()
 
 
 def shown_words(page: Any) -> list[str]:
@@ -85,7 +54,10 @@ FILL = """(fields) => {
     if (input.tagName === 'SELECT') {
       const others = [...input.options].map((one) => one.value).filter((one) => one && one !== String(each.default));
       input.value = others.at(-1) ?? '';
-    } else input.value = { int: '3', float: '0.25', names: 'x', object: '{"a": 1}' }[each.kind] ?? 'x';
+    } else {
+      const [value, other] = { int: ['3', '4'], float: ['0.25', '0.5'], object: ['{"a": 1}'] }[each.kind] ?? ['x'];
+      input.value = String(each.default) === value ? other : value;
+    }
     input.dispatchEvent(new Event('input', { bubbles: true }));
     input.dispatchEvent(new Event('change', { bubbles: true }));
   }
@@ -102,12 +74,22 @@ def test_every_field_changes_the_command(open_page: Callable[..., Any]) -> None:
     for method in ("lora", "freeze"):
         choose(page, "finetuning_type", method)
         used = [each for each in ours if not each["methods"] or method in each["methods"]]
+        used = [each for each in used if not each["stages"] or "sft" in each["stages"]]
         assert page.evaluate(FILL, used) == []
         expect(command(page)).to_contain_text("--ddp_timeout")
         names = {each["name"] for each in used}
         assert names <= said(page), names - said(page)
         page.click("#train-reset")
         expect(command(page)).not_to_contain_text("--ddp_timeout")
+    for stage in STAGES:
+        own = [each for each in ours if each["group"] in OWN and stage in each["stages"]]
+        if own:
+            page.locator("#train-stage").select_option(stage)
+            assert page.evaluate(FILL, own) == []
+            for each in own:
+                expect(command(page)).to_contain_text(f"--{each['name']}")
+            page.click("#train-reset")
+            expect(command(page)).not_to_contain_text(f"--{own[0]['name']} ")
     basic = [each for each in arguments if each["part"] in ("top", "train")]
     # Last of all, because others are out of sight under another method.
     basic.sort(key=lambda each: each["name"] == "finetuning_type")
@@ -205,8 +187,6 @@ def test_groups_are_searched_and_hide_what_the_method_does_not_use(open_page: Ca
     expect(page.locator("#group-lora")).to_be_hidden()
     expect(page.locator("#group-freeze")).to_be_visible()
     expect(page.locator("#train-lora_rank")).to_be_hidden()
-    later = page.locator("#train-stage option[value=dpo]")
-    expect(later).to_have_text(re.compile("DPO"))
 
 
 def test_the_form_in_chinese(open_page: Callable[..., Any]) -> None:
@@ -243,6 +223,8 @@ def test_wrong_and_odd_values_leave_the_form_usable(open_page: Callable[..., Any
     page.fill("#train-lr_scheduler_kwargs", '{"min_lr": 1e-6, "a b": "$HOME; `x` \'y\'"}')
     page.fill("#train-search", "default_system")
     page.fill("#train-default_system", "You are $USER; say \"no\" & 'yes' — 好")
+    # The answer to the last keystroke, not to one before it.
+    expect(command(page)).to_contain_text("--default_system")
     expect(page.locator("#train-start")).to_be_enabled()
     words = shown_words(page)
     recipe, _ = read_recipe(words[2:], place.root)

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from studio.workspace import Workspace
+from tests.web.started import watch
 
 pytestmark = pytest.mark.web
 
@@ -74,13 +75,13 @@ def test_from_a_dataset_to_an_exported_model(open_page: Callable[..., Any], plac
     fill_the_form(page, f"page-{language}")
     page.locator("#train-start").click()
 
-    view = page.locator("#train-run article.run")
+    view: Any = page.locator("#train-run article.run")
     chart = view.locator("figure.chart.big")
     expect(chart.locator("canvas")).to_be_visible(timeout=PATIENCE_MS)
-    first = chart.get_attribute("aria-label") or ""
-    page.reload()
-    expect(view).to_be_visible()
-    expect(chart).not_to_have_attribute("aria-label", first, timeout=PATIENCE_MS)
+    # It may have ended by now: an open job is found by its address, live or not.
+    view = watch(page, int(view.get_attribute("data-job") or 0))
+    chart = view.locator("figure.chart.big")
+    expect(chart).to_have_attribute("aria-label", re.compile(rf"(at step|第) {STEPS}\b"), timeout=PATIENCE_MS)
     expect(view.locator(".run-title .run-chip")).to_have_class(re.compile("succeeded"), timeout=PATIENCE_MS)
     folder = place.saves / "tiny-chat" / "lora" / f"page-{language}"
     assert [step for step, _ in curve(folder)] == list(range(1, STEPS + 1)), (
@@ -119,7 +120,10 @@ def export_and_chat(page: Page, run: str, place: Workspace) -> None:
     """Merge, read the report, and talk with what came of it."""
     page.locator("#tab-export-button").click()
     page.locator("#export-pick").select_option(f"saves/tiny-chat/lora/{run}")
+    # A name is suggested first; what is typed takes its place.
+    expect(page.locator("#export-export_dir")).not_to_have_value("")
     page.locator("#export-export_dir").fill(f"tiny-{run}")
+    expect(page.locator("#export-shell")).to_contain_text(f"--export_dir models/tiny-{run}")
     expect(page.locator("#export-start")).to_be_enabled()
     page.locator("#export-start").click()
     # The report of an export before this one may still be shown.

@@ -6,21 +6,22 @@ import signal
 from pathlib import Path
 from typing import Any, Literal
 
-from fastapi import APIRouter, HTTPException
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi import APIRouter
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from studio.command import to_text
 from studio.errors import ArgumentError, StudioError, WorkspaceError
 from studio.jobs.identity import send
-from studio.jobs.job import ENDED, Job
+from studio.jobs.job import Job
 from studio.jobs.lineage import dependants, discard_run
-from studio.jobs.look import folder_in, log_path, progress_path, recipe_in
+from studio.jobs.look import folder_in, recipe_in
 from studio.jobs.runs import RunRow, read_run
 from studio.jobs.slots import check_devices
 from studio.jobs.store import DEFAULTS
+from studio.web.api.news import add_news, add_samples, brief, named_like_a_route
+from studio.web.api.news import found as found_in
 from studio.web.jobs_view import WHY_NOT, View
-from studio.web.news import log_news
 from studio.web.site import Site
 
 MOST_COMPARED = 8
@@ -62,7 +63,8 @@ def routes(site: Site) -> APIRouter:
     view = View(site)
     _lists(api, view)
     _settings(api, view)
-    _news(api, view)
+    add_news(api, view)
+    add_samples(api, view)
     _one(api, view)  # last: its paths take whatever is left
     return api
 
@@ -93,7 +95,7 @@ def _lists(api: APIRouter, view: View) -> None:
     @api.post("/jobs/diff")
     def diff(asked: Compare) -> list[dict[str, Any]]:
         """The arguments in which recipes differ: name and one value for each, null where it was not said."""
-        found = [_found(view, str(id)) for id in asked.ids]
+        found = [found_in(view, str(id)) for id in asked.ids]
         recipes = [_recipe(one, view) for one in found]
         defaults = _defaults([recipe.get("stage", "sft") for recipe in recipes])
         names = list(dict.fromkeys(name for recipe in recipes for name in recipe))
@@ -115,43 +117,13 @@ def _settings(api: APIRouter, view: View) -> None:
         return settings()
 
 
-def _news(api: APIRouter, view: View) -> None:
-    @api.get("/jobs/{id:path}/news")
-    def news(id: str, points: str = "", log: str = "") -> dict[str, Any]:
-        """What came since: points of the curve after a cursor, text of the log after an offset."""
-        if run := _named_like_a_route(view, id, "news"):
-            return view.whole(run)
-        found = _found(view, id)
-        path = progress_path(found, view.place)
-        has_points = not isinstance(found, Job) or (found.kind == "train" and found.attempt > 0)
-        nothing = {"reset": points != "", "cursor": "", "rows": []}
-        offset = int(log) if log.isascii() and log.isdigit() and len(log) < 18 else None
-        return {
-            "job": _brief(found, view),
-            "points": view.curves.news(path, points) if has_points else nothing,
-            "log": log_news(log_path(found, view.place), offset, ended=found.state in ENDED),
-        }
-
-    @api.get("/jobs/{id:path}/log")
-    def log(id: str) -> Response:
-        """The whole log, to keep."""
-        if run := _named_like_a_route(view, id, "log"):
-            return JSONResponse(view.whole(run))
-        found = _found(view, id)
-        path = log_path(found, view.place)
-        if not path.is_file():
-            raise HTTPException(404, "there is no log yet.")
-        name = f"job-{found.id}.log" if isinstance(found, Job) else f"{found.folder.name}.log"
-        return FileResponse(path, media_type="text/plain; charset=utf-8", filename=name)
-
-
 def _one(api: APIRouter, view: View) -> None:
     @api.get("/jobs/{id:path}/dependants")
     def needed(id: str) -> dict[str, Any]:
         """What would miss the folder of a run."""
-        if run := _named_like_a_route(view, id, "dependants"):
+        if run := named_like_a_route(view, id, "dependants"):
             return view.whole(run)
-        return {"dependants": _dependants(_found(view, id), view)}
+        return {"dependants": _dependants(found_in(view, id), view)}
 
     @api.post("/jobs/{id:path}/move")
     def move(id: str, asked: Move) -> dict[str, Any]:
@@ -163,7 +135,7 @@ def _one(api: APIRouter, view: View) -> None:
     @api.post("/jobs/{id:path}/{action}")
     def act(id: str, action: Action) -> dict[str, Any]:
         """Stop (saves first), kill, pause, resume or retry."""
-        found = _found(view, id)
+        found = found_in(view, id)
         if isinstance(found, RunRow):
             return _act_outside(found, action, view)
         if action in ("resume", "retry"):
@@ -178,35 +150,19 @@ def _one(api: APIRouter, view: View) -> None:
     @api.delete("/jobs/{id:path}")
     def delete(id: str, *, files: bool = False, force: bool = False) -> dict[str, Any]:
         """Forget a job, and with `files` remove its run's folder; `force` although something depends on it."""
-        return _delete(_found(view, id), view, files=files, force=force)
+        return _delete(found_in(view, id), view, files=files, force=force)
 
     @api.get("/jobs/{id:path}")
     def whole(id: str) -> dict[str, Any]:
         """Everything about one."""
-        return view.whole(_found(view, id))
-
-
-def _found(view: View, id: str) -> Job | RunRow:
-    found = view.find(id)
-    if found is None:
-        raise HTTPException(404, f"there is no job {id[:200]!r} here. It may have been removed.")
-    return found
-
-
-def _named_like_a_route(view: View, id: str, last: str) -> Job | RunRow | None:
-    """The run in a folder whose last name is that of a route, such as saves/m/news."""
-    return view.find(f"{id}/{last}") if view.find(id) is None else None
+        return view.whole(found_in(view, id))
 
 
 def _job(view: View, id: str) -> Job:
-    found = _found(view, id)
+    found = found_in(view, id)
     if isinstance(found, RunRow):
         raise WorkspaceError("a run that was started in a terminal has no place in the queue.")
     return found
-
-
-def _brief(found: Job | RunRow, view: View) -> dict[str, Any]:
-    return view.brief(found) if isinstance(found, Job) else view.brief_run(found)
 
 
 def _as_conflict(change: Any, *words: Any) -> Any:
@@ -252,7 +208,7 @@ def _dependants(found: Job | RunRow, view: View) -> list[dict[str, Any]]:
 
 def _delete(found: Job | RunRow, view: View, *, files: bool, force: bool) -> dict[str, Any]:
     name = f"job {found.id}" if isinstance(found, Job) else view.place.shown(found.folder)
-    if refused := _brief(found, view)["can"]["delete"]:
+    if refused := brief(found, view)["can"]["delete"]:
         raise WorkspaceError(f"{name}: {refused}.")
     if isinstance(found, RunRow) and not files:
         raise WorkspaceError(f"{name} is listed for its folder; it can only be removed with its files.")

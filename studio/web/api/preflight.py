@@ -16,6 +16,7 @@ from fastapi import APIRouter
 from studio.errors import StudioError
 from studio.jobs.job import device_settings
 from studio.jobs.slots import check_devices
+from studio.rewards.service import HOST, KEY
 from studio.web.api.recipe import Filled
 from studio.web.child import Child
 from studio.web.form import compose
@@ -83,7 +84,9 @@ class Checks:
 
 def _environment(site: Site, devices: Sequence[str]) -> dict[str, str]:
     """That of the page without what is the page's own, with the roots and the devices asked for."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("STUDIO_", "GRADIO_"))}
+    ours = ("STUDIO_", "GRADIO_")
+    # A service for rewards is asked by the check too.
+    kept = {name: value for name, value in os.environ.items() if name in (KEY, HOST) or not name.startswith(ours)}
     return {**kept, **site.environment, **device_settings(devices), "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
 
 

@@ -1,7 +1,9 @@
 // Charts of a run: one figure for each kind of value, drawn by uPlot, with the numbers as a table for who cannot see them.
+import { alarm_title } from "./alarms.js";
 import { Curve } from "./curve.js";
 import { dress, load } from "./dress.js";
-import { duration, fill, h, has, number, t, whole } from "./studio.js";
+import { about, alarms_of, arranged, called, main_of, title_of } from "./families.js";
+import { duration, fill, h, number, t, whole } from "./studio.js";
 
 dress("vendor/uPlot.min.css");
 dress("run.css");
@@ -11,7 +13,8 @@ const LIGHT = ["#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2",
 const DARK = ["#7aa2ff", "#fb923c", "#4ade80", "#c084fc", "#f87171", "#22d3ee", "#facc15", "#f472b6"];
 /** The colour of a line, by its place among those of a figure. */
 export const tint = (place) => (document.body.classList.contains("dark") ? DARK : LIGHT)[place % LIGHT.length];
-const ORDER = ["loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_gib"];
+// Values that jump from step to step; a running mean is drawn over them.
+const ROUGH = ["loss", "reward"];
 // Steps between the marks of an axis that counts.
 const WHOLE = [0, 1, 2, 3, 4, 5, 6].flatMap((power) => [1, 2, 5].map((each) => each * 10 ** power));
 const KEPT = "studio.charts";
@@ -26,23 +29,21 @@ export function brief(value) {
   return value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(2).replace(/\.?0+e/, "e") : number(value, 4);
 }
 
-/** What a value is called; a name that we have no word for is shown as it is. */
-export const called = (name) => (has(`run.value.${name}`) ? t(`run.value.${name}`) : name);
-
 const colour = (name, other) => getComputedStyle(document.body).getPropertyValue(name).trim() || other;
 const positive = (values) => values.map((value) => (value > 0 ? value : null));
 
 /** The lines of one figure: [{name, values, ...}] on one x axis. It is drawn again only when seen. */
 export class Figure {
-  constructor(title, { big = false, lines }) {
+  constructor(title, { big = false, lines, marks = () => [], hint = "" }) {
     this.lines = lines;
+    this.marks = marks;
     this.big = big;
     this.plot = null;
     this.drawn = "";
     this.zoomed = false;
     this.canvas = h("div", { class: "chart-canvas" });
     this.element = h("figure", { class: `chart ${big ? "big" : ""}`, role: "img", "aria-label": title },
-      h("figcaption", {}, title, (this.value = h("span", { class: "chart-value" }))), this.canvas);
+      h("figcaption", { title: hint }, title, (this.value = h("span", { class: "chart-value" }))), this.canvas);
     this.title = title;
     this.dirty = false;
     this.seen = false;
@@ -129,10 +130,37 @@ export class Figure {
       legend: { show: this.legend, live: true },
       hooks: {
         setCursor: [() => this.tell()],
+        draw: [(plot) => this.mark(plot)],
         setSelect: [(plot) => { this.zoomed = plot.select.width > 0; }],
         ready: [(plot) => plot.over.addEventListener("dblclick", () => { this.zoomed = false; })],
       },
     };
+  }
+
+  /** Alarms as lines from top to bottom; the big figure says which. */
+  mark({ ctx, bbox, valToPos }) {
+    const ratio = window.devicePixelRatio || 1;
+    ctx.save();
+    ctx.strokeStyle = ctx.fillStyle = colour("--studio-bad", "#dc2626");
+    ctx.lineWidth = ratio;
+    ctx.setLineDash([4 * ratio, 3 * ratio]);
+    ctx.font = `${11 * ratio}px sans-serif`;
+    let free = -Infinity;
+    for (const { x, text } of this.marks()) {
+      const left = Math.round(valToPos(x, "x", true));
+      if (!(left >= bbox.left - 1 && left <= bbox.left + bbox.width + 1)) continue;
+      ctx.beginPath();
+      ctx.moveTo(left, bbox.top);
+      ctx.lineTo(left, bbox.top + bbox.height);
+      ctx.stroke();
+      const width = ctx.measureText(text).width;
+      const begin = Math.min(left + 4 * ratio, bbox.left + bbox.width - width);
+      // Where alarms stand close together, the first one says what it is.
+      if (!this.big || begin < free) continue;
+      ctx.fillText(text, begin, bbox.top + 12 * ratio);
+      free = begin + width + 8 * ratio;
+    }
+    ctx.restore();
   }
 
   destroy() {
@@ -176,12 +204,10 @@ let made = 0;
 export const smoothing = () => look.keep;
 export const axisOf = (curve) => curve.x[look.axis];
 
-/** Names that belong into one figure: a value beside that of the evaluation, chosen beside rejected. */
-const family = (name) => name.replace(/^eval_/, "").replace(/chosen|rejected/, "chosen, rejected");
-
 /** The charts of a curve. Call `draw` after points were appended. */
 export function charts(curve) {
   const figures = new Map();
+  const heads = new Map();
   const grid = h("div", { class: "chart-grid" });
   const table = h("tbody");
   const numbers = h("details", { class: "chart-numbers" }, h("summary", {}, t("run.numbers")),
@@ -196,24 +222,33 @@ export function charts(curve) {
       h("th", { scope: "row" }, called(each.name)), h("td", {}, told(each.last)), h("td", {}, told(each.low)), h("td", {}, told(each.high)))));
   };
   const draw = () => {
-    const groups = new Map(ORDER.map((name) => [name, []]));
-    for (const name of curve.names) groups.set(family(name), [...(groups.get(family(name)) || []), name]);
-    for (const [name, members] of groups) {
-      if (!members.length) continue;
-      if (!figures.has(name)) figures.set(name, add(name));
-      const figure = figures.get(name);
-      figure.members = members;
-      figure.element.setAttribute("aria-label", spoken(curve, members));
-      figure.changed();
+    const main = main_of(curve.names);
+    const order = [];
+    for (const [section, members] of arranged(curve.names)) {
+      if (section) order.push(heads.get(section) || heads.set(section, h("h4", { class: "chart-section" }, t(`run.section.${section}`))).get(section));
+      for (const [name, values] of members) {
+        // Which value is looked at first may be told only by a later point.
+        if (figures.get(name)?.big !== (name === main)) {
+          figures.get(name)?.destroy();
+          figures.set(name, add(name, main));
+        }
+        const figure = figures.get(name);
+        figure.members = values;
+        figure.element.setAttribute("aria-label", spoken(curve, values));
+        order.push(figure.element);
+      }
     }
+    if (order.length !== grid.childElementCount || order.some((each, place) => grid.children[place] !== each)) fill(grid, order);
+    for (const figure of figures.values()) figure.changed();
     tabulate();
   };
-  const add = (name) => {
-    const figure = new Figure(called(name), {
-      big: name === "loss",
+  const add = (name, main) => {
+    const figure = new Figure(title_of(name), {
+      big: name === main,
+      hint: about(name),
       lines: () => ({ x: axisOf(curve), lines: linesOf(curve, figure.members) }),
+      marks: () => alarms_of(curve.alarms, name, main).map(({ step, kind }) => ({ x: axisOf(curve)[curve.x.step.indexOf(step)], text: alarm_title(kind) })),
     });
-    grid.append(figure.element);
     return figure;
   };
   const element = h("section", { class: "charts", "aria-label": t("run.charts") }, controls(draw), grid, numbers);
@@ -225,8 +260,8 @@ function linesOf(curve, members) {
   return members.flatMap((name, place) => {
     const evaluated = name.startsWith("eval_");
     const line = { name: called(name), values: curve.column(name), colour: tint(place), dots: evaluated };
-    if (name !== "loss") return [line];
-    const smoothed = { name: t("run.smoothed"), values: curve.smooth(name, look.keep), colour: tint(0) };
+    if (!ROUGH.includes(name)) return [line];
+    const smoothed = { name: t("run.smoothed"), values: curve.smooth(name, look.keep), colour: tint(place) };
     return look.keep > 0 ? [{ ...line, faint: true }, smoothed] : [line];
   });
 }
@@ -268,4 +303,4 @@ export function hand(name, blob) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-export { Curve };
+export { called, Curve };

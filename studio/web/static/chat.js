@@ -2,6 +2,7 @@
 import { dress } from "./dress.js";
 import { allow, button, emit, fill, h, t } from "./studio.js";
 import { models_card } from "./load.js";
+import { judge_panel } from "./judge.js";
 import { settings_panel } from "./settings.js";
 import { talk_panel } from "./talk.js";
 import { begun, forget, is_talk, json, keep, kept, last, markdown, opened, save, talks } from "./talks.js";
@@ -15,7 +16,8 @@ export function mount(place) {
     talk: last(),
     keep: (talk = room.talk) => save(talk),
     changed: () => { save(room.talk); middle.draw(); draw_talks(); },
-    models: () => chosen(ready),
+    models: () => chosen(ready).filter((model) => model.head !== "score"),
+    judges: () => chosen(ready).filter((model) => model.head === "score"),
     open_load: () => models.open(),
   };
   const models = models_card((now) => {
@@ -31,6 +33,7 @@ export function mount(place) {
   });
   room.settings = settings_panel(room);
   const middle = talk_panel(room);
+  const judge = judge_panel(room);
 
   // Which models answer.
   const first = h("select", { id: "chat-first", onchange: choose });
@@ -42,15 +45,17 @@ export function mount(place) {
   function choose() {
     keep(SIDES, [Number(first.value) || null, Number(second.value) || null]);
     draw_choice();
+    if (!room.talk.turns.length) middle.draw();
   }
 
   function draw_choice() {
     const [one, other] = chosen(ready);
-    const options = (list, picked) => list.map((model) => h("option", { value: model.id, selected: model.id === picked?.id }, model.title));
+    const options = (list, picked) => list.map((model) => h("option", { value: model.id, selected: model.id === picked?.id }, model.head === "score" ? `${model.title} · ${t("top.judge")}` : model.title));
     fill(first, ready.length ? options(ready, one) : h("option", { value: "" }, t("chat.none")));
     fill(second, h("option", { value: "" }, t("chat.compare.none")), options(ready.filter((model) => model.id !== one?.id), other));
     allow(first, ready.length ? "" : t("chat.no_model"));
     allow(second, ready.length > 1 ? "" : t("chat.compare.why"));
+    judge.draw();
   }
 
   // Conversations.
@@ -96,7 +101,7 @@ export function mount(place) {
   place.append(h("div", { class: "chat" }, models.element,
     h("div", { class: "chat-columns" },
       h("div", { class: "chat-left" }, fresh, list, h("div", { class: "studio-row chat-downloads" }, h("span", { class: "studio-muted" }, t("chat.download")), downloads)),
-      h("div", { class: "studio-card chat-middle" }, choice, middle.element),
+      h("div", { class: "studio-card chat-middle" }, choice, judge.element, middle.element),
       room.settings.element)));
   room.settings.show();
   draw_choice();

@@ -5,6 +5,9 @@ const AXES = new Set(["step", "total_steps", "epoch", "elapsed_s", "eta_s", "eva
 
 const finite = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
 
+/** The alarms that a row raises: a word, or several. */
+const kinds = (told) => (Array.isArray(told) ? told.map(String) : typeof told === "string" ? told.split(/[\s,]+/) : []).filter(Boolean);
+
 export class Curve {
   constructor() {
     this.reset();
@@ -15,6 +18,7 @@ export class Curve {
     this.x = { step: [], time: [], epoch: [] };
     this.columns = new Map();
     this.means = new Map();
+    this.alarms = [];
     this.before_s = 0;
     this.elapsed_s = 0;
   }
@@ -35,6 +39,9 @@ export class Curve {
       if (last !== undefined && row.step < last) this.cut(row.step);
       if (row.step !== this.x.step[this.length - 1]) this.begin(row);
       const place = this.length - 1;
+      for (const kind of kinds(row.alarm)) {
+        if (!this.alarms.some((each) => each.step === row.step && each.kind === kind)) this.alarms.push({ step: row.step, kind });
+      }
       for (const [name, value] of Object.entries(row)) {
         if (AXES.has(name) || finite(value) === null) continue;
         this.column(name)[place] = value;
@@ -60,6 +67,7 @@ export class Curve {
   cut(step) {
     let keep = this.length;
     while (keep && this.x.step[keep - 1] >= step) keep -= 1;
+    this.alarms = this.alarms.filter((each) => each.step < step);
     for (const values of [...Object.values(this.x), ...this.columns.values()]) values.length = keep;
     this.means.clear();
   }

@@ -1,17 +1,18 @@
 // One dataset: its rows and its numbers, seen through the chosen model, template, stage and cut-off.
 import { button, bytes, fill, h, t, whole } from "./studio.js";
-import { value_of } from "./draft.js";
+import { schema, value_of } from "./draft.js";
+import { stage_of } from "./fit.js";
 import { rows_view } from "./preview-rows.js";
 import { statistics_view } from "./statistics.js";
 
 // What the form says that decides how rows look, besides stage and cut-off, which can be changed here.
 const FROM_FORM = ["model_name_or_path", "tokenizer_name_or_path", "template", "enable_thinking", "default_system", "train_on_prompt", "mask_history"];
-const RENDERED = ["sft", "pt"];
+const RENDERED = schema.stages.map((stage) => stage.name);
 
 export function detail({ kind, name, row, back, edit, state }) {
   const named = kind === "data" ? { dataset: name } : { path: name };
   const about = h("div", { class: "studio-muted", id: "dataset-about" });
-  const stage = h("select", { id: "dataset-stage", onchange: () => changed() }, RENDERED.map((each) => h("option", { value: each }, t(`datasets.stage.${each}`))));
+  const stage = h("select", { id: "dataset-stage", onchange: () => changed() }, RENDERED.map((each) => h("option", { value: each }, `${each} · ${t(`datasets.seen.${stage_of(each).wants}`)}`)));
   const cutoff = h("input", { id: "dataset-cutoff_len", type: "number", min: 4, step: 1, value: value_of("cutoff_len"), onchange: () => changed() });
   const seen = h("span", { class: "studio-muted", id: "dataset-lens" });
   const lens = () => ({

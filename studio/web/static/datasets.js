@@ -1,13 +1,13 @@
 // The Datasets tab: the registry as a table, and from there to its text, to new datasets, to rows and numbers.
 import { api, button, bytes, emit, fill, h, on, poll, t, whole } from "./studio.js";
-import { on_change } from "./draft.js";
+import { on_change, schema } from "./draft.js";
 import { note } from "./route.js";
 import { detail } from "./dataset.js";
 import { why_not } from "./fit.js";
 import { editor } from "./registry.js";
 import { adder } from "./add.js";
 
-const STAGES = ["pt", "sft", "rm", "dpo", "kto", "ppo"];
+const STAGES = schema.stages.map((stage) => stage.name);
 const AT_ONCE = 150;
 const EVERY_MS = 4000;
 

@@ -136,6 +136,8 @@ class Form {
       this.describe(path);
     }
     clearTimeout(this.timer);
+    // Until it is known what the new values mean, a click would start something else, or get lost.
+    allow(this.start, t("export.start.wait"));
     this.timer = setTimeout(() => this.ask().catch(tell), AFTER_MS);
   }
 
@@ -153,7 +155,9 @@ class Form {
     allow(this.start, t("export.start.wait"));
     const answer = await api("/export/preview", { body: { values: asked(this.fields) }, signal: this.asking.signal });
     this.answer = answer;
-    if (!this.named && answer.suggestion && this.value("export_dir") !== answer.suggestion) {
+    // Nobody's typing is overtaken.
+    const typing = document.activeElement === this.fields.export_dir.input;
+    if (!this.named && !typing && answer.suggestion && this.value("export_dir") !== answer.suggestion) {
       this.put("export_dir", answer.suggestion);
       await this.ask();
       return;

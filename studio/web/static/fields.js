@@ -57,11 +57,11 @@ export function is_default(argument, value) {
  * Returns {element, complain(text)}.
  */
 export function framed(argument, id, input, frame = {}) {
-  const { inline = false, box = input, label = label_of(argument.name), help = help_of(argument) } = frame;
+  const { inline = false, box = input, label = label_of(argument.name), help = help_of(argument), note = "" } = frame;
   const told = h("p", { class: "studio-complaint", id: `${id}-complaint`, role: "alert", hidden: true });
   const flag = argument.flag ? h("code", { class: "studio-flag" }, argument.flag) : null;
   const words = h("label", { for: id }, h("span", {}, label));
-  const about = h("p", { class: "studio-help", id: `${id}-help` }, flag, flag ? " " : "", marked(help));
+  const about = h("p", { class: "studio-help", id: `${id}-help` }, flag, flag ? " " : "", marked(help), note && h("span", { class: "studio-used" }, ` ${note}`));
   input.setAttribute("aria-describedby", `${id}-help ${id}-complaint`);
   const element = h("div", { class: `studio-field${inline ? " inline" : ""}`, id: `${id}-field` },
     ...(inline ? [h("div", { class: "studio-check" }, input, words)] : [words, box]), about, told);
@@ -105,6 +105,9 @@ function maker_of(argument) {
   return { choice: "choice", object: "object", names: "names", int: "number", float: "number" }[argument.kind] || "text";
 }
 
+/** A word of a list, with what it means where the word alone does not say. */
+const explained = (name, word) => (has(`train.choice.${name}.${word}`) ? `${word} · ${t(`train.choice.${name}.${word}`)}` : word);
+
 const option = (value, text) => h("option", { value }, text);
 
 function choice(id, options) {
@@ -132,7 +135,7 @@ const makers = {
   },
   choice(argument, id) {
     const first = argument.optional ? [option("", t("train.automatic"))] : [];
-    const one = choice(id, [...first, ...argument.choices.map((word) => option(word, word))]);
+    const one = choice(id, [...first, ...argument.choices.map((word) => option(word, explained(argument.name, word)))]);
     return {
       ...one,
       set: (raw) => {

@@ -1,5 +1,7 @@
 // All further arguments, in closed groups that can be searched.
-import { h, has, on, t } from "./studio.js";
+import { emit, h, has, on, t } from "./studio.js";
+import { title_of } from "./fit.js";
+import { offering_field } from "./offers.js";
 import { field, help_of, is_default, label_of } from "./fields.js";
 import { EXTRA, applies, draft, on_change, put, schema, value_of } from "./draft.js";
 
@@ -35,17 +37,22 @@ export function mount(place) {
   });
   for (const each of groups) each.refresh(null);
   filter();
+  emit("fields", null);
 }
 
 function group(name, members) {
   if (!members.length) return null;
   const count = h("span", { class: "studio-count" });
   const rows = h("div", { class: "studio-grid" });
-  const element = h("details", { class: "studio-group", id: `group-${name}` },
+  // What a way of learning asks for itself is seen at once.
+  const element = h("details", { class: "studio-group", id: `group-${name}`, open: name === "rlhf" },
     h("summary", {}, h("span", {}, has(`train.group.${name}`) ? t(`train.group.${name}`) : name), count), rows);
-  const fields = new Map(members.map((argument) => [argument.name, field(argument, {
-    id: `train-${argument.name}`, value: value_of(argument.name), onchange: (value) => put(argument.name, value),
-  })]));
+  const fields = new Map(members.map((argument) => {
+    const facts = {
+      id: `train-${argument.name}`, value: value_of(argument.name), onchange: (value) => put(argument.name, value), note: users_of(argument),
+    };
+    return [argument.name, offering_field(argument, facts) || field(argument, facts)];
+  }));
   rows.append(...[...fields.values()].map((each) => each.element));
 
   const changed = (argument) => argument.name in draft.values && !is_default(argument, draft.values[argument.name]) && applies(argument);
@@ -79,6 +86,12 @@ function group(name, members) {
     for (const argument of members) fields.get(argument.name).complain(by_field[argument.name] || "");
   };
   return { element, refresh, filter, complain };
+}
+
+/** The ways of learning that share an argument of theirs. */
+function users_of(argument) {
+  if (argument.stages.length < 2) return "";
+  return t("train.used_by", { stages: schema.stages.filter((stage) => argument.stages.includes(stage.name)).map(title_of).join(t("train.used_by.and")) });
 }
 
 /** Arguments as JSON, for what stands nowhere else or is copied from somewhere. */

@@ -57,6 +57,7 @@ export function figures(job) {
   if (job.started) add(job.ended ? "run.took" : "run.elapsed", duration((job.ended || Date.now() / 1000) - job.started));
   if (now.tokens_per_s) add("run.speed", number(now.tokens_per_s, 4));
   if (now.loss !== undefined && now.loss !== null) add("run.loss", number(now.loss, 4));
+  if (now.reward !== undefined && now.reward !== null) add("run.value.reward", number(now.reward, 4));
   return found;
 }
 
@@ -150,6 +151,8 @@ export function actions(get) {
     // Only a training that has begun has something to save.
     all.stop.textContent = t(train && job.state !== "queued" ? "run.stop" : "run.stop.short");
     for (const name of ["stop", "kill", "pause", "resume", "retry"]) allow(all[name], why(job, name));
+    // A reward model writes nothing: it is asked what answers are worth.
+    all.chat.textContent = t(whole_job?.recipe?.stage === "rm" ? "run.score_with" : "run.chat_with");
     const saved = weightsOf({ ...whole_job, ...job });
     allow(all.chat, saved ? "" : t("run.nothing_saved"));
     allow(all.export, saved ? "" : t("run.nothing_saved"));

@@ -31,10 +31,17 @@ function family(job) {
   const link = (each) => h("li", {}, each.id
     ? h("button", { type: "button", class: "run-link", onclick: () => { emit("open-job", each.id); show("jobs"); } }, each.title || each.output || each.path || `#${each.id}`)
     : h("span", {}, each.title || each.output || each.path || plain(each)),
-  each.role ? h("span", { class: "studio-muted" }, ` ${has(`run.role.${each.role}`) ? t(`run.role.${each.role}`) : each.role}`) : null);
+  each.role ? h("span", { class: "studio-muted" }, ` ${role(each.role)}`) : null);
   const list = (key, all) => all?.length ? [h("h5", {}, t(key)), h("ul", { class: "run-links" }, all.map((each) => link(typeof each === "string" ? { path: each } : each)))] : [];
   const found = [...list("run.parents", job.parents), ...list("run.children", job.children)];
   return found.length ? h("div", { class: "run-family studio-card" }, found) : null;
+}
+
+/** What it is, and what it was for: "run reward model", "adapter checkpoint-200". */
+function role(text) {
+  const [kind, ...rest] = text.split(" ");
+  const word = (one) => (has(`run.role.${one.replaceAll(" ", "_")}`) ? t(`run.role.${one.replaceAll(" ", "_")}`) : one);
+  return [kind, rest.join(" ")].filter(Boolean).map(word).join(", ");
 }
 
 function results(job) {

@@ -85,6 +85,8 @@ export function load_form(loaded) {
     /** Fill from the top of the page, unless a person has written here; `anyway` overwrites that too. */
     prefill(values, anyway = false) {
       if (touched && !anyway) return;
+      // What another tab asked for by name stays until it is loaded.
+      touched = anyway;
       model.set(values.model_name_or_path || "");
       adapter.set([values.adapter_name_or_path || []].flat().join(","));
       if (values.template !== undefined) template.value = values.template || "";

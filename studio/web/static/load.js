@@ -65,7 +65,7 @@ export function models_card(told, pick) {
   function chip(model) {
     const leaving = model.state === "stopping";
     const state = model.ready ? "ready" : leaving ? "stopping" : "loading";
-    const facts = [[model.model, ...model.adapters].join(" + "), model.devices.length ? t("chat.on_gpu", { gpus: model.devices.join(", ") }) : "",
+    const facts = [model.head === "score" ? t("top.judge") : "", [model.model, ...model.adapters].join(" + "), model.devices.length ? t("chat.on_gpu", { gpus: model.devices.join(", ") }) : "",
       model.memory ? bytes(model.memory) : ""].filter(Boolean).join(" · ");
     return h("div", { class: `chat-model ${state}`, "data-job": model.id },
       h("span", { class: "chat-dot", "aria-hidden": "true" }),

@@ -18,6 +18,7 @@ export function rows_view({ named, lens, start, moved }) {
   let at = Math.max(1, start);
   let total = null;
   let old = true;
+  let learns = true;
   let turn = 0;
   const rows = h("div", { id: "dataset-rows", "aria-live": "polite" });
   const notes = h("div", { class: "datasets-notes" });
@@ -81,11 +82,12 @@ export function rows_view({ named, lens, start, moved }) {
     fill(notes, hint ? h("div", { class: "datasets-note", id: "dataset-hint" }, hint) : null,
       page.notes.map((one) => h("p", { class: "studio-muted" }, one)),
       page.summary.length ? h("p", { class: "studio-muted" }, page_numbers(page)) : null);
-    fill(rows, page.rows.map((row) => card(row, expand)), page.rows.length ? null : h("div", { class: "datasets-empty" }, t("datasets.no_rows_here")));
+    learns = page.learns;
+    fill(rows, page.rows.map((row) => card(row, expand, learns)), page.rows.length ? null : h("div", { class: "datasets-empty" }, t("datasets.no_rows_here")));
   }
   async function expand(row, element_of_row) {
     const page = await ask(row, true);
-    if (page.rows.length) element_of_row.replaceWith(card(page.rows[0], expand));
+    if (page.rows.length) element_of_row.replaceWith(card(page.rows[0], expand, learns));
   }
   function go(to) {
     at = Math.max(1, total ? Math.min(to, total) : to);
@@ -108,13 +110,13 @@ function page_numbers(page) {
   });
 }
 
-/** One row. `expand(number, element)` is called for the whole of a folded one. */
-export function card(row, expand) {
+/** One row. `expand(number, element)` is called for the whole of a folded one. Rows that only ask have nothing to learn. */
+export function card(row, expand, learns = true) {
   const badges = [
     row.refused ? badge(t("datasets.refused"), "bad") : null,
     row.label === null ? null : badge(t(row.label ? "datasets.wanted" : "datasets.not_wanted"), row.label ? "good" : "warn"),
     row.renderings.some((each) => each.truncated) ? badge(t("datasets.truncated"), "warn") : null,
-    row.renderings.length && row.renderings.some((each) => !each.learned) ? badge(t("datasets.nothing_learned"), "bad") : null,
+    learns && row.renderings.length && row.renderings.some((each) => !each.learned) ? badge(t("datasets.nothing_learned"), "bad") : null,
   ];
   const element = h("article", { class: `dataset-row ${row.refused ? "refused" : ""}`, "data-row": row.row });
   const more = (part) => (part.folded && expand

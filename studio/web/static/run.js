@@ -1,10 +1,14 @@
 // One run, as it happens: in the Train tab, and where the Jobs tab opens one.
+import { alarmCard } from "./alarms.js";
 import { charts, Curve, hand, picture } from "./chart.js";
 import { failureCard } from "./card.js";
 import { checkpointsView } from "./checkpoints.js";
 import { actions, bar, chip, figures, isActive, isLive, pathOf, sentenceOf, titleOf } from "./job.js";
 import { detailsView } from "./lineage.js";
+import { stage_of } from "./fit.js";
 import { logView } from "./log.js";
+import { rolloutsView } from "./rollouts.js";
+import { scoresView } from "./scores.js";
 import { api, button, fill, h, on, poll, t } from "./studio.js";
 
 // While a run lives it is asked for every second; what has ended hardly changes.
@@ -16,6 +20,9 @@ const WHOLE_EVERY = 15;
 export function runView(id, { onjob } = {}) {
   const curve = new Curve();
   const chart = charts(curve);
+  const alarms = alarmCard();
+  const scores = scoresView();
+  const rollouts = rolloutsView(pathOf(id));
   const log = logView(id);
   const card = failureCard((evidence) => log.find(evidence));
   const checkpoints = checkpointsView();
@@ -26,8 +33,10 @@ export function runView(id, { onjob } = {}) {
   let points = "";
   let offset = "";
   let rounds = 0;
+  // Whether the run writes answers that it is rewarded for.
+  let writes = false;
 
-  const parts = [chart.element, log.element, checkpoints.element, details.element];
+  const parts = [alarms.element, chart.element, scores.element, rollouts.element, log.element, checkpoints.element, details.element];
   const empty = h("p", { class: "studio-muted run-charts-empty" }, t("run.charts.none"));
   const element = h("article", { class: "run", "data-job": id }, head.element, card.element, empty, ...parts);
 
@@ -36,6 +45,10 @@ export function runView(id, { onjob } = {}) {
     card.show(whole.failure);
     checkpoints.show(whole);
     details.show(whole);
+    const wants = whole.kind === "train" && stage_of(whole.recipe?.stage)?.wants;
+    writes = wants === "prompts";
+    if (wants === "pairs") await scores.look(pathOf(id));
+    if (writes) await rollouts.refresh();
   };
   const news = async () => {
     const told = await api(`${pathOf(id)}/news?points=${encodeURIComponent(points)}&log=${encodeURIComponent(offset)}`);
@@ -44,7 +57,11 @@ export function runView(id, { onjob } = {}) {
     if (told.points.reset) curve.reset();
     points = told.points.cursor;
     curve.append(told.points.rows);
-    if (told.points.reset || told.points.rows.length) chart.draw();
+    if (told.points.reset || told.points.rows.length) {
+      chart.draw();
+      alarms.show(curve.alarms);
+      if (writes) await rollouts.refresh();
+    }
     log.append(told.log.text, told.log.reset);
     offset = told.log.next;
     const moved = !before || before.state !== job.state || before.attempt !== job.attempt;

@@ -26,6 +26,9 @@ async function post(job, path, body, signal) {
 /** What a model would read: {prompt, count, context, token_ids, texts}. */
 export const prompt_of = (job, body) => post(job, "prompt", body).then((answer) => answer.json());
 
+/** What a reward model finds: {scores}, one for each conversation. */
+export const score = (job, body) => post(job, "score", body).then((answer) => answer.json());
+
 /** Ask, and hand every event to `take` as it comes. Throws when the model refuses, fails or breaks off. */
 export async function stream(job, body, signal, take) {
   const answer = await post(job, "chat/completions", { ...body, stream: true, stream_options: { include_usage: true } }, signal);

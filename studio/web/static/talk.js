@@ -38,7 +38,7 @@ export function talk_panel(room) {
     const { turns } = room.talk;
     views = [];
     fill(list, turns.length ? turns.map(turn_element) : h("li", { class: "chat-blank" },
-      h("p", {}, room.models().length ? t("chat.blank") : t("chat.blank.load")),
+      h("p", {}, room.models().length ? t("chat.blank") : t(room.judges().length ? "chat.judge.only" : "chat.blank.load")),
       room.models().length ? null : button(t("chat.load"), room.open_load, { kind: "primary" })));
     send.hidden = Boolean(writing);
     stop.hidden = !writing;
@@ -120,7 +120,7 @@ export function talk_panel(room) {
       return false;
     }
     if (!room.models().length) {
-      tell(new Error(t("chat.no_model")));
+      tell(new Error(t(room.judges().length ? "chat.judge.only" : "chat.no_model")));
       room.open_load();
     }
     return room.models().length > 0;

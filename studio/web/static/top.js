@@ -27,8 +27,8 @@ export async function offered_models({ fresh = false } = {}) {
 }
 
 /** What a model folder is, in words. */
-export function kind_of_model({ kind, base, step, adapter, metrics }) {
-  const what = t(`top.kind.${kind}`, { base: base || "?", step: step ?? "" });
+export function kind_of_model({ kind, base, step, adapter, head, metrics }) {
+  const what = (head === "score" ? `${t("top.judge")} · ` : "") + t(`top.kind.${kind}`, { base: base || "?", step: step ?? "" });
   const of = kind === "checkpoint" && adapter && base ? ` · ${t("top.kind.adapter", { base })}` : "";
   const loss = metrics?.eval_loss ?? metrics?.loss;
   return loss === undefined ? what + of : `${what}${of} · ${t(metrics.eval_loss === undefined ? "top.loss" : "top.eval_loss", { loss: loss.toFixed(3) })}`;

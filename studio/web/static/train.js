@@ -7,8 +7,9 @@ import { follow } from "./bridge.js";
 import { complain_at } from "./complaints.js";
 import { pathOf } from "./job.js";
 import { paste_dialog } from "./paste.js";
+import { hint } from "./hints.js";
 import { saved_dialog } from "./saved.js";
-import { why_not } from "./fit.js";
+import { title_of, why_not } from "./fit.js";
 
 /** What the form says now, as /api/recipe and /api/preflight take it: {values, model_name, run_name, devices}. */
 export const currentBody = () => body();
@@ -67,6 +68,7 @@ export function mount(place) {
   });
   on("clone", (id) => clone(id).catch(tell));
   draw(null);
+  hint();
   follow(["train"]);
 }
 
@@ -81,9 +83,7 @@ function show_used() {
 
 function stage_field() {
   const argument = schema.by_name.stage;
-  const input = h("select", { id: "train-stage" }, schema.stages.map((stage) => h("option", {
-    value: stage.name, disabled: !stage.available,
-  }, stage.available ? t(`train.stage.${stage.name}`) : t("train.later", { stage: t(`train.stage.${stage.name}`) }))));
+  const input = h("select", { id: "train-stage" }, schema.stages.map((stage) => h("option", { value: stage.name }, title_of(stage))));
   input.addEventListener("change", () => put("stage", input.value));
   return { input, ...framed(argument, "train-stage", input) };
 }

@@ -52,11 +52,12 @@ def test_the_list_says_kind_size_health_and_stages_with_reasons(api: TestClient,
         remote={"hf_hub_url": "a/b"},
     )
     found = by_name(api)
-    assert found["tiny_sft"]["stages"] == ["pt", "sft"]
+    rewarded = {"ppo", "grpo", "rloo"}
+    assert set(found["tiny_sft"]["stages"]) == {"pt", "sft"} | rewarded
     assert found["tiny_sft"]["size_bytes"] == (workspace.data / "tiny_sft.json").stat().st_size
-    assert found["tiny_pt"]["stages"] == ["pt"]
+    assert set(found["tiny_pt"]["stages"]) == {"pt"} | rewarded
     assert "sft needs conversations" in found["tiny_pt"]["why_not"]["sft"]
-    assert (found["pairs"]["kind"], "pt" in found["pairs"]["stages"]) == ("pairs", False)
+    assert (found["pairs"]["kind"], set(found["pairs"]["stages"])) == ("pairs", {"rm", "dpo", "kto"} | rewarded)
     assert found["gone"]["health"] == "missing"
     assert "tiny_sft.json?" in found["gone"]["complaint"]
     assert found["wrong"]["health"] == "broken"

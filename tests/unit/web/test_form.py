@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studio.command import read_recipe, to_argv
+from studio.errors import ArgumentError
 from studio.jobs.store import Store
-from studio.web.form import Composed, compose
-from studio.web.schema import schema
+from studio.recipe import STAGES, arguments_of, arguments_of_all
+from studio.web.form import Composed, compose, refuse_trust, refuse_words
+from studio.web.schema import OWN, schema
 from studio.web.site import Site
 from studio.workspace import Workspace
 
@@ -166,9 +168,115 @@ def test_a_keystroke_is_answered_fast(site: Site) -> None:
 
 def test_every_argument_has_a_group_and_a_place_in_the_form() -> None:
     told = schema("train")
-    assert {each["group"] for each in told["arguments"]} - {"method"} <= set(told["groups"])
+    assert {each["group"] for each in told["arguments"] if each["part"] == "group"} <= set(told["groups"])
     assert {each["kind"] for each in told["arguments"]} <= {"bool", "int", "float", "text", "names", "object", "choice"}
-    assert {each["name"] for each in told["arguments"] if each["level"] == "basic" and each["part"] == "group"} == {
-        "output_dir"
-    }
-    assert [stage["name"] for stage in told["stages"] if stage["available"]]
+    own = ("rlhf", "rollout")
+    basic = [each for each in told["arguments"] if each["level"] == "basic" and each["part"] == "group"]
+    assert {each["name"] for each in basic if each["group"] not in own} == {"output_dir"}
+    assert {stage["name"] for stage in told["stages"]} == set(STAGES)
+
+
+def test_what_a_way_of_learning_asks_stands_in_its_own_groups_with_the_stages_that_use_it() -> None:
+    told = {each["name"]: each for each in schema("train")["arguments"]}
+    for stage in STAGES:
+        for name in STAGES[stage].fields.model_fields:
+            assert told[name]["group"] in OWN, name
+            assert stage in told[name]["stages"], name
+    assert (told["reward_model"]["group"], told["ppo_gamma"]["group"]) == ("rlhf", "rlhf_more")
+    assert told["temperature"]["group"] == "rollout"
+    assert set(told["packing"]["stages"]) == {"pt", "sft"}
+    assert told["seed"]["stages"] == []
+
+
+def test_an_argument_that_stages_share_is_the_same_in_each() -> None:
+    for name in arguments_of_all():
+        shared = [arguments_of(stage)[name] for stage in STAGES if name in arguments_of(stage)]
+        assert len({(repr(each.default), each.choices, each.kinds, each.level) for each in shared}) == 1, name
+
+
+def test_what_is_usual_is_told_for_arguments_and_stages_that_there_are() -> None:
+    for name, stages in schema("train")["usual"].items():
+        for stage, values in stages.items():
+            argument = arguments_of(stage)[name]
+            assert "" in values or set(values) == set(arguments_of_all()["finetuning_type"].choices)
+            assert set(values) - {""} <= set(arguments_of_all()["finetuning_type"].choices)
+            assert all(isinstance(value, argument.kinds) for value in values.values())
+
+
+PPO = {**GOOD, "stage": "ppo"}
+
+
+def test_a_reward_model_is_found_by_its_bare_name_also_of_another_method(site: Site) -> None:
+    for method, name in (("lora", "judge"), ("full", "whole-judge")):
+        folder = site.workspace.saves / "tiny-chat" / method / name
+        folder.mkdir(parents=True)
+        assert composed(site, {**PPO, "reward_model": name}).argv[-1] == f"saves/tiny-chat/{method}/{name}"
+    missing = composed(site, {**PPO, "reward_model": "saves/tiny-chat/lora/none"})
+    assert "there is no such folder" in missing.by_field["reward_model"]
+    service = composed(site, {**PPO, "reward_model": "http://127.0.0.1:9/score"})
+    assert "http://127.0.0.1:9/score" in service.argv
+
+
+def test_a_stage_that_learns_from_rewards_waits_for_a_source_of_them(site: Site) -> None:
+    assert "learns from rewards" in composed(site, PPO).by_field["reward_model"]
+    assert composed(site, {**PPO, "reward_model": "http://127.0.0.1:9/score"}).complaints == []
+
+
+def test_a_function_for_rewards_is_code_and_runs_only_where_the_start_allowed_it(site: Site) -> None:
+    (site.workspace.root / "rewards.py").write_text("def short(samples): return [0.0 for _ in samples]\n")
+    values = {**PPO, "reward_function": "rewards.py:short"}
+    assert "runs no code that the page names" in composed(site, values).by_field["reward_function"]
+    trusting = Site(site.workspace, site.store, "token", trusts_code=True)
+    assert compose(trusting, values, run_name="first").complaints == []
+
+
+def test_paths_of_helping_models_stay_inside_the_roots(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDIO_ROOTS", str(site.workspace.root))
+    trusting = Site(site.workspace, site.store, "token", trusts_code=True)
+    for name, path in (("reward_model", "/etc"), ("ref_model", "../x"), ("reward_function", "/etc/x.py:f")):
+        assert "leads outside" in compose(trusting, {**PPO, name: path}, run_name="first").by_field[name]
+
+
+def test_a_password_in_the_address_of_a_service_comes_into_no_command_of_a_job(site: Site) -> None:
+    for address in ("http://me:hunter2@host/score", "ftp://me:hunter2@host/score"):
+        told = composed(site, {**PPO, "reward_model": address}).by_field["reward_model"]
+        assert "must never stand in a command" in told and "hunter2" not in told
+    assert (
+        "must be the address" in composed(site, {**PPO, "reward_model": "file:///etc/passwd"}).by_field["reward_model"]
+    )
+
+
+def test_files_that_a_reward_model_is_measured_on_lie_inside_the_roots(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDIO_ROOTS", str(site.workspace.root))
+    for files in ({"all": "/etc/passwd"}, '{"all": "../x.jsonl"}'):
+        made = composed(site, {**GOOD, "stage": "rm", "test_reward_model_acc_files": files})
+        assert "leads outside" in made.by_field["test_reward_model_acc_files"]
+
+
+@pytest.mark.parametrize("stage", ["ppo", "grpo", "rloo"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"reward_function": "r.py:f"}, {"reward_function": " r.py:f"}, {"reward_function": ["r.py:f"]},
+        {"reward_function": "r.py:f", "reward_model_type": "function"}, {"reward-function": "r.py:f"},
+        {"extra_arguments": '{"reward_function": "r.py:f"}'}, {"extra_arguments": {"reward_function": "r.py:f"}},
+        {"extra_arguments": '{"reward-function": "r.py:f"}'},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_no_spelling_lets_a_function_run(site: Site, stage: str, said: dict[str, Any]) -> None:
+    made = composed(site, {**GOOD, "stage": stage, "reward_model": "http://127.0.0.1:9/score", **said})
+    assert made.complaints and made.recipe is None
+    for flag in ("--reward_function", "--reward-function", "--reward_function=r.py:f"):
+        words = ["train", "--stage", stage, *(flag.split() if "=" in flag else [flag, "r.py:f"])]
+        with pytest.raises(ArgumentError, match="runs no code that the page names"):
+            refuse_trust(site, words)
+        with pytest.raises(ArgumentError, match="runs no code that the page names"):
+            refuse_words(site, words[1:])
+
+
+def test_a_dataset_is_held_against_the_stage_though_something_else_is_wrong(site: Site) -> None:
+    made = composed(site, {**GOOD, "stage": "rm", "learning_rate": "fast"})
+    assert "Stage rm needs pairs" in made.by_field["dataset"]

@@ -41,6 +41,14 @@ def test_points_come_once_and_from_the_start_when_the_file_is_another(api: TestC
     assert reset["reset"] and [row["step"] for row in reset["rows"]] == [1, 2]
 
 
+def test_a_long_curve_without_a_loss_is_thinned_by_its_reward_and_keeps_every_alarm() -> None:
+    rows = [{"step": step, "loss": None, "reward": step % 7} for step in range(10_000)]
+    rows[4321]["reward"], rows[5000]["alarm"] = 99, "kl_blowup"
+    kept = {row["step"] for row in news_of_files.thin(rows, 200)}
+    assert {0, 4321, 5000, 9999} <= kept
+    assert 150 < len(kept) <= 200
+
+
 def test_a_long_curve_is_thinned_without_losing_its_peaks(api: TestClient, site: Site) -> None:
     folder = write_run(site.workspace.saves / "long")
     write_points(folder, 4999)

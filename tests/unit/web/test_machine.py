@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,12 @@ def program(folder: Path, text: str) -> None:
 
 def test_a_process_of_a_job_is_ours_and_any_other_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = os.getpid()
-    answers = 'case "$1" in *gpu=*) echo "0, u, Card, 100, 10, 5, 40, 9";; *) '
-    program(tmp_path, f'{answers} echo "u, {mine}, 10, /bin/python"; echo "u, 1, 3, /sbin/init";; esac')
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin{os.pathsep}/usr/bin")
-    told = Machine(Workspace(tmp_path)).look({os.getsid(mine)})
+    # Waits for its input to end, in a session of its own.
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True) as other:
+        answers = 'case "$1" in *gpu=*) echo "0, u, Card, 100, 10, 5, 40, 9";; *) '
+        program(tmp_path, f'{answers} echo "u, {mine}, 10, /bin/python"; echo "u, {other.pid}, 3, /bin/cat";; esac')
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin{os.pathsep}/usr/bin")
+        told = Machine(Workspace(tmp_path)).look({os.getsid(mine)})
     assert [each["ours"] for each in told["gpus"][0]["processes"]] == [True, False]
 
 

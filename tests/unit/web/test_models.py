@@ -61,6 +61,17 @@ def test_each_folder_is_offered_as_what_it_is(runs: Workspace) -> None:
     assert paths.index("saves/tiny/lora/first") + 1 == paths.index("saves/tiny/lora/first/checkpoint-10")
 
 
+def test_a_reward_model_is_told_apart_from_what_writes(runs: Workspace, client: TestClient) -> None:
+    judge = runs.saves / "tiny" / "lora" / "judge"
+    write(judge / "adapter_config.json", {"base_model_name_or_path": "models/tiny", "task_type": "SEQ_CLS"})
+    write(runs.models / "judge" / "config.json", {"architectures": ["Qwen2ForSequenceClassification"]})
+    heads = {model.path: model.head for model in listed(runs)}
+    assert {path for path, head in heads.items() if head == "score"} == {"saves/tiny/lora/judge", "models/judge"}
+    told = client.get("/api/models/about", params={"path": "saves/tiny/lora/judge"}).json()
+    assert (told["head"], told["sentence"]) == ("score", "reward model, adapter of models/tiny")
+    assert client.get("/api/models/about", params={"path": "models/tiny"}).json()["head"] == "tokens"
+
+
 @pytest.mark.parametrize(
     ("path", "kind", "name", "ok"),
     [
