@@ -2,6 +2,7 @@
 #   make install    the environment .venv
 #   make webui      set-up, a small real model in models/, then the studio in the browser
 #   make demo       set-up, then the main job on a real model: tune, merge, ask before and after
+#   make demo-chain set-up, then pt → sft → rm → ppo and → dpo on a real model, measured before and after each
 #   make test       set-up, then every test but `slow` and `gpu`
 #   make test-all   set-up, then every test but `gpu`
 #   make check      style, types, import direction, house tests
@@ -19,10 +20,10 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .DELETE_ON_ERROR:
 # What to pass on: make webui WEBUI='--port 8080 --root /mnt/models'
 WEBUI  ?=
-.PHONY: help install webui demo test test-all check clean clean-all
+.PHONY: help install webui demo demo-chain test test-all check clean clean-all
 
 help:
-	@sed -n '2,8p' Makefile | cut -c5-
+	@sed -n '2,9p' Makefile | cut -c5-
 
 install: $(VENV)/.installed
 
@@ -50,6 +51,9 @@ webui: $(VENV)/.demo
 demo: $(VENV)/.demo
 	HF_HUB_OFFLINE=1 $(BIN)/python examples/demo.py
 
+demo-chain: $(VENV)/.demo
+	HF_HUB_OFFLINE=1 $(BIN)/python examples/chain.py
+
 # One thread a test: processes with several each wait for one another on a small machine.
 test test-all check: export OMP_NUM_THREADS := 1
 test test-all check: export OMP_WAIT_POLICY := passive
@@ -57,11 +61,15 @@ test test-all check: export TOKENIZERS_PARALLELISM := false
 test test-all check: export HF_HUB_OFFLINE := 1
 test test-all check: export MPLBACKEND := Agg
 
+# Several test processes, a file of tests in one of them: what its tests share is made once.
+WORKERS ?= $(shell nproc 2>/dev/null | awk '{ print ($$1 > 4 ? 4 : $$1) }' || echo 2)
+SPREAD  := -n $(WORKERS) --dist loadfile
+
 test: install
-	$(BIN)/python -m pytest -m 'not slow and not gpu'
+	$(BIN)/python -m pytest $(SPREAD) -m 'not slow and not gpu'
 
 test-all: install
-	$(BIN)/python -m pytest -m 'not gpu'
+	$(BIN)/python -m pytest $(SPREAD) -m 'not gpu'
 
 check: install
 	$(BIN)/ruff check .
