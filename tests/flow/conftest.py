@@ -154,7 +154,9 @@ def train(command: Command) -> Command:
     """`train(place, output_dir, name=value, ..., at=(event, call, signal))`: a small run."""
 
     def run(place: Workspace, output_dir: str, *flags: str, **values: Any) -> Done:
-        asked = {name: values.pop(name) for name in ("at", "disk", "environment") if name in values}
+        asked = {
+            name: values.pop(name) for name in ("at", "disk", "environment", "confined", "poison") if name in values
+        }
         words = [f"--{name}={value}" for name, value in {**SMALL, "output_dir": output_dir, **values}.items()]
         return command(place, "train", *words, *flags, **asked)
 

@@ -149,15 +149,15 @@ def test_a_disk_that_fills_up(place: Workspace, train: Any, tmp_path: Path):
 
 
 def test_memory_of_the_machine_that_runs_out(place: Workspace, train: Any):
-    # Long rows in a large batch: their logits are the first large piece of memory that is asked for.
-    asked = registered(place, "long", (json.dumps({**ROW, "output": "one two three " * 400}) + "\n") * 32)
-    values = {"per_device_train_batch_size": 16, **asked}
-    done = train(place, "saves/memory", at=("backward", 1, {"memory": 1 << 20}), **values)
+    full = {"raises": "RuntimeError", "text": "DefaultCPUAllocator: can't allocate memory: 9 bytes were asked"}
+    done = train(place, "saves/memory", at=[("backward", call, full) for call in (2, 3, 4)])
     must_be(card(done), "out_of_memory_host", "memory")
 
 
 def test_memory_of_the_device_that_runs_out(place: Workspace, train: Any):
-    done = train(place, "saves/device", at=("backward", 2, {"raises": "OutOfMemoryError", "text": CUDA}))
+    # A micro-batch of 4, then of 2, then of 1.
+    full = {"raises": "OutOfMemoryError", "text": CUDA}
+    done = train(place, "saves/device", at=[("backward", call, full) for call in (2, 3, 4)])
     must_be(card(done), "out_of_memory_device", "CUDA out of memory")
 
 

@@ -77,7 +77,7 @@ def test_rows_longer_than_the_model_reaches_are_told_before_the_start(place: Wor
     assert done.code == 10
     assert "--block_size 4096 is read as --cutoff_len 4096." in done.err
     assert "--cutoff_len 4096: the longest row has " in done.err
-    assert "but the model has positions for 64. Lower it to 64." in done.err
+    assert "but the model has positions for 64. Lower it to 64, or stretch" in done.err
     assert "step 1/" not in done.err
 
 

@@ -122,9 +122,9 @@ def test_every_dataset_is_shown_and_trains_where_it_fits(
     LOG.info("%s: %s, %s%s", name, entry.formatting, kind, ", tools" if tools else "")
     if kind == "text":
         assert not ends(name, "pt")
-        assert "holds plain texts, which fit stage pt" in ends(name, "sft")
+        assert "holds plain texts. Use --stage pt" in ends(name, "sft")
         return
-    reason = {"pairs": "which stages rm and dpo compare", "judged": "which stage kto weighs"}.get(kind, "")
+    reason = {"pairs": "Use --stage dpo or rm", "judged": "Use --stage kto"}.get(kind, "")
     for each in ("sft", "pt"):
         refused = ends(name, each, **template)
         assert (reason in refused) if reason else not refused

@@ -221,14 +221,9 @@ def test_a_disk_without_room_is_refused_before_the_start(place: Workspace, train
 
 
 def test_memory_that_runs_out_ends_with_12_and_what_to_lower(place: Workspace, train: Any, look: Any):
-    # Long rows in a large batch: their logits are the first large piece of memory that is asked for.
-    row = {"instruction": "Count.", "input": "", "output": "one two three " * 400}
-    place.path("data/long.json").write_text(json.dumps([row] * 32))
-    info = place.path("dataset_info.json")
-    info.write_text(json.dumps({**json.loads(info.read_text()), "long": {"file_name": "long.json"}}))
-    done = train(
-        place, "saves/memory", dataset="long", per_device_train_batch_size=16, at=("backward", 1, {"memory": 1 << 20})
-    )
+    # A micro-batch of 4, then of 2, then of 1.
+    full = {"raises": "RuntimeError", "text": "DefaultCPUAllocator: can't allocate memory: 9 bytes were asked"}
+    done = train(place, "saves/memory", at=[("backward", call, full) for call in (2, 3, 4)])
     assert done.code == 12, done.err[-600:]
     assert "memory ran out while training" in done.err and "--per_device_train_batch_size" in done.err
     assert "Traceback" not in done.err

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -17,7 +18,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,12 @@ def _child(request: dict[str, Any]) -> None:
             elif isinstance(what, dict):
                 what = partial(starve, **what) if "memory" in what else partial(fill, Path(disk["folder"]), **what)
             arm(event, call, what)
+        if noted := os.environ.get("STUDIO_TEST_SYNCS"):
+            note_syncs(Path(noted))
+        if confined := request.get("confined"):
+            confine(**confined)
+        if calls := request.get("poison"):
+            poison(calls)
         from studio.__main__ import main as command
 
         code = command(request["words"])
@@ -120,23 +127,82 @@ def starve(memory: int) -> None:
 
 
 def fail(raises: str, text: str) -> None:
-    """What torch raises, by its name, or any other error."""
+    """What torch raises, by its name, what the system says (EIO, ENOSPC …), or any other error."""
     import torch
 
-    raise {"OutOfMemoryError": torch.OutOfMemoryError}.get(raises, RuntimeError)(text)
+    if raises in errno.errorcode.values():
+        number = getattr(errno, raises)
+        raise OSError(number, os.strerror(number), text)
+    raise {"OutOfMemoryError": torch.OutOfMemoryError, "MemoryError": MemoryError}.get(raises, RuntimeError)(text)
+
+
+def confine(documents: int, raises: str, text: str) -> None:
+    """As soon as it learns, memory runs out where more documents than these go through the model at a time."""
+    from transformers import Qwen2Model
+
+    forward, learns = Qwen2Model.forward, False
+
+    @wraps(forward)
+    def confined(self: Any, input_ids: Any = None, *args: Any, position_ids: Any = None, **kwargs: Any) -> Any:
+        import torch
+
+        nonlocal learns
+        learns |= torch.is_grad_enabled()  # before that, its attention is tried
+        laid = position_ids is not None and position_ids.shape[0] == 1
+        count = int((position_ids == 0).sum()) if laid else len(input_ids)
+        if learns and count > documents:
+            fail(raises, text)
+        return forward(self, *args, input_ids=input_ids, position_ids=position_ids, **kwargs)
+
+    Qwen2Model.forward = confined
+
+
+def poison(calls: list[int]) -> None:
+    """What the model says is no number in these passes of its that learn, counted from 1."""
+    from transformers import Qwen2Model
+
+    forward, seen = Qwen2Model.forward, 0
+
+    @wraps(forward)
+    def poisoned(*args: Any, **kwargs: Any) -> Any:
+        import torch
+
+        nonlocal seen
+        made = forward(*args, **kwargs)
+        if torch.is_grad_enabled():
+            seen += 1
+            if seen in calls:
+                made.last_hidden_state = made.last_hidden_state * float("nan")
+        return made
+
+    Qwen2Model.forward = poisoned
+
+
+def note_syncs(path: Path) -> None:
+    """Write down for each sync which file it is for."""
+    sync = os.fsync
+
+    def noted(handle: int) -> None:
+        with path.open("a") as out:
+            out.write(str(Path(f"/proc/self/fd/{handle}").readlink()) + "\n")
+        sync(handle)
+
+    os.fsync = noted
 
 
 def arm(event: str, call: int, what: int | Callable[[], None]) -> None:
     """Send this process a signal (or do `what`) at the n-th call of an event, before the call is made.
 
-    Events: `backward` of a loss; `evaluate`, a forward pass without gradients; `save` of anything by
-    torch; `disk`, a rename, removal or sync; `encode`, the tokenizing of rows.
+    Events: `backward` of a loss; a step of the `optimizer`; `evaluate`, a forward pass without gradients; `save` of
+    anything by torch; `disk`, a rename, removal or sync; `fsync` alone; `write` by Python, safetensors or torch into
+    a file; `encode`, the tokenizing of rows.
     """
-    import torch
-
     seen = 0
 
     def counted(function: Callable[..., Any], counts: Callable[[], bool] = lambda: True) -> Callable[..., Any]:
+        @wraps(function)  # what looks at a signature must see the same one
+        # Who asks for the parameters of a function must see its own.
+        @wraps(function)
         def call_it(*args: Any, **kwargs: Any) -> Any:
             nonlocal seen
             if counts():
@@ -151,8 +217,17 @@ def arm(event: str, call: int, what: int | Callable[[], None]) -> None:
 
         return call_it
 
+    _watch(event, counted)
+
+
+def _watch(event: str, counted: Callable[..., Any]) -> None:
+    """Put the counting into the place of what an event is."""
+    import torch
+
     if event == "backward":
         torch.Tensor.backward = counted(torch.Tensor.backward)  # type: ignore[method-assign]
+    elif event == "optimizer":
+        torch.optim.AdamW.step = counted(torch.optim.AdamW.step)  # type: ignore[method-assign]
     elif event == "save":
         torch.save = counted(torch.save)
     elif event == "evaluate":
@@ -163,10 +238,65 @@ def arm(event: str, call: int, what: int | Callable[[], None]) -> None:
         import studio.data.rows as rows
 
         rows.tokenise = counted(rows.tokenise)
+    elif event == "fsync":
+        os.fsync = counted(os.fsync)
+    elif event == "write":
+        _count_writes(counted)
     else:
         assert event == "disk", event
         for name in ("rename", "replace", "unlink", "rmdir", "fsync"):
             setattr(os, name, counted(getattr(os, name)))
+
+
+def _count_writes(counted: Callable[..., Any]) -> None:
+    """Every write by Python into a file, and every file that safetensors or torch write."""
+    import builtins
+    import io
+
+    import safetensors.torch
+    import torch
+
+    opened, both = io.open, counted(lambda write, *args: write(*args))
+
+    def open_counted(*args: Any, **kwargs: Any) -> Any:
+        file = opened(*args, **kwargs)
+        if not file.writable():
+            return file
+        return _Counted(file, both)
+
+    io.open = builtins.open = open_counted  # type: ignore[assignment]
+    torch.save = counted(torch.save)
+    safetensors.torch.save_file = counted(safetensors.torch.save_file)
+    for module in list(sys.modules.values()):
+        for name in ("save_file", "safe_save_file"):
+            if module and module.__name__.partition(".")[0] in ("transformers", "peft") and hasattr(module, name):
+                setattr(module, name, safetensors.torch.save_file)
+
+
+class _Counted:
+    """An open file whose writes are counted."""
+
+    def __init__(self, file: Any, both: Callable[..., Any]) -> None:
+        self._file, self._both = file, both
+
+    def write(self, what: Any) -> Any:
+        """One write; it is on its way to the system when it was counted."""
+        made = self._both(self._file.write, what)
+        self._file.flush()
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> Any:
+        self._file.__enter__()
+        return self
+
+    def __exit__(self, *what: Any) -> Any:
+        return self._file.__exit__(*what)
+
+    def __iter__(self) -> Any:
+        return iter(self._file)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a start checks before it loads a model."""
 
-from studio.preflight import TRACKERS, unusable_trackers
+from studio.preflight.packages import TRACKERS, unusable_trackers
 
 
 def test_the_trackers_are_those_of_transformers() -> None:
