@@ -132,7 +132,9 @@ def trainable(weights: Mapping[str, Tensor], method: MethodArguments) -> int:
     extra = {f".{name}." for name in method.additional_target}
     whole = sum(t.count for name, t in weights.items() if any(part in f".{name}" for part in extra))
     low_rank = 0
-    for tensor in adapted(weights, method.lora_target).values():
+    for name, tensor in adapted(weights, method.lora_target).items():
+        if name.removesuffix(".weight").endswith(tuple(f".{left}" for left in method.exclude_modules)):
+            continue
         low_rank += method.lora_rank * sum(tensor.shape)
         low_rank += max(tensor.shape) if method.use_dora else 0
     return low_rank + whole

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.arguments.method import MethodArguments
 from studio.errors import ModelError
+from studio.model.classifier import HEAD, is_reward_model
 from studio.model.weights import Tensor
 from studio.registry import did_you_mean
 
@@ -23,8 +24,10 @@ LAYER = re.compile(r"\.(\d+)\.")
 NOT_LINEAR = re.compile(r"\.([^.]*embed[^.]*|wte|wpe|lm_head|shared|experts)\.")
 
 
-def adapt(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Path]) -> Any:
+def adapt(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Path], *, head: str = "tokens") -> Any:
     """The model that learns: `full`, `freeze`, or a PeftModel with one LoRA adapter.
+
+    With `head` "score" the head learns in any case, and is saved with an adapter.
 
     Weights that learn are kept in float32, so that small updates are not lost in rounding; those that do
     not stay as they were loaded, rounded or in the precision of the run. Where DeepSpeed divides the weights
@@ -32,11 +35,13 @@ def adapt(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Pa
     Raises ModelError when a named module does not exist.
     """
     if method.finetuning_type == "lora":
-        learner = _lora(model, method, adapters)
+        learner = _lora(model, method, adapters, head)
     else:
         learner = model
         if method.finetuning_type == "freeze":
             _freeze(model, method)
+            if head == "score":
+                getattr(model, HEAD).requires_grad_(True)
     divided = next((weight.dtype for weight in model.parameters() if hasattr(weight, "ds_id")), None)
     for weight in learner.parameters():
         if weight.requires_grad and not hasattr(weight, "ds_id"):
@@ -44,43 +49,59 @@ def adapt(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Pa
     return learner
 
 
-def _lora(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Path]) -> Any:
+def _lora(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Path], head: str) -> Any:
     from peft import LoraConfig, get_peft_model
 
-    for folder in adapters[:-1]:
-        model = _with_adapter(model, folder).merge_and_unload()
-    if adapters:
-        return _with_adapter(model, adapters[-1], is_trainable=True)
+    goes_on = bool(adapters) and not method.create_new_adapter
+    for folder in adapters[:-1] if goes_on else adapters:
+        model = _with_adapter(model, folder, head).merge_and_unload()
+    if goes_on:
+        return _with_adapter(model, adapters[-1], head, is_trainable=True)
     names = [name for name, _ in model.named_modules()]
     check_modules("additional_target", method.additional_target, names)
+    check_modules("exclude_modules", method.exclude_modules, names)
     config = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if head == "score" else "CAUSAL_LM",
         r=method.lora_rank,
         lora_alpha=method.lora_alpha or 2 * method.lora_rank,
         lora_dropout=method.lora_dropout,
         target_modules=linear_targets(model, method.lora_target),
+        exclude_modules=list(method.exclude_modules) or None,
         modules_to_save=list(method.additional_target) or None,
         use_rslora=method.use_rslora,
         use_dora=method.use_dora,
+        lora_bias=method.lora_bias,
         # A tied embedding that is trained whole must stay one weight with the head.
         ensure_weight_tying=bool(method.additional_target) and _is_tied(model),
     )
     try:
-        return get_peft_model(model, config)
+        learner = get_peft_model(model, config)
     except (ValueError, TypeError, NotImplementedError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(
             f"--finetuning_type lora: peft must be able to adapt the chosen layers; it refuses: {reason} "
             "Name others with --lora_target, or use --finetuning_type full."
         ) from error
+    if method.pissa_init:
+        from studio.model.pissa import begin
+
+        begin(learner, method.pissa_iter)
+    return learner
 
 
-def _with_adapter(model: PreTrainedModel, folder: Path, *, is_trainable: bool = False) -> Any:
-    """The model with a saved adapter on it. Raises ModelError when the two do not fit."""
+def _with_adapter(model: PreTrainedModel, folder: Path, head: str, *, is_trainable: bool = False) -> Any:
+    """The model with a saved adapter on it, which a reward model may begin with. Raises ModelError for a misfit."""
     from peft import PeftModel
 
+    more: dict[str, Any] = {}
+    if head == "score":
+        from studio.model.scorehead import continued, merging_config
+
+        if is_trainable and not is_reward_model(folder):
+            return continued(model, folder)
+        more["config"] = merging_config(folder)
     try:
-        return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
+        return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable, **more)
     except (ValueError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(
@@ -119,7 +140,7 @@ def linear_targets(model: PreTrainedModel, asked: Iterable[str]) -> list[str]:
     linear = {
         name.rpartition(".")[2]
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head and name != HEAD
     }
     if tuple(asked) == ("all",):
         return sorted(linear)

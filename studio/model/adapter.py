@@ -65,14 +65,18 @@ def open_adapter(folder: Path) -> Adapter:
     return Adapter(folder, config, tensors_in(folder / ADAPTER), _detour(kind, config, folder))
 
 
-def started_from(folder: Path) -> list[str]:
-    """The adapters a run began with, as its record names them: all but the last went into its base."""
+def started_from(folder: Path) -> tuple[list[str], bool]:
+    """The adapters a run began with, as its record names them, and whether a new one was learned on top.
+
+    With a new one all of them went into its base, else all but the last, which went on learning.
+    """
     run = folder.parent if folder.name.startswith("checkpoint-") else folder
     try:
-        named = json.loads((run / "run.json").read_text(encoding="utf-8"))["recipe"]["adapter_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return str(named).split(",")
+        recipe = json.loads((run / "run.json").read_text(encoding="utf-8"))["recipe"]
+        named, on_top = recipe["adapter_name_or_path"], recipe.get("create_new_adapter")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [], False
+    return str(named).split(","), str(on_top).lower() == "true"
 
 
 def _detour(kind: str, config: Mapping[str, Any], folder: Path) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from studio.model.classifier import is_reward_model
 from studio.model.report import Report
 
 RUN = "run.json"
@@ -25,8 +26,12 @@ def model_card(report: Report) -> str:
     for run in report.adapters or (report.base,):
         parts += _lineage(run)
     parts += ["## Weights", "", report.sentence, "", *_notes(report.notes)]
-    parts += _loading(name)
+    parts += _loading(name, scores=_scores(report))
     return "\n".join(parts)
+
+
+def _scores(report: Report) -> bool:
+    return any(map(is_reward_model, (report.base, *report.adapters)))
 
 
 def run_card(record: Mapping[str, Any], method: str) -> str:
@@ -70,7 +75,8 @@ def _held(rounding: Mapping[str, Any] | None) -> str:
 
 
 def _front(report: Report) -> str:
-    lines = ["---", "library_name: transformers", "pipeline_tag: text-generation"]
+    use = "text-classification" if _scores(report) else "text-generation"
+    lines = ["---", "library_name: transformers", f"pipeline_tag: {use}"]
     # JSON text is YAML text, whatever a folder may be called.
     lines += [f"base_model: {json.dumps(report.base.name)}", "tags:", "- studio", "---", ""]
     return "\n".join(lines)
@@ -117,18 +123,20 @@ def _notes(notes: Sequence[str]) -> list[str]:
     return [*(f"- {note}" for note in notes), ""] if notes else []
 
 
-def _loading(name: str) -> list[str]:
+def _loading(name: str, *, scores: bool) -> list[str]:
+    kind = "AutoModelForSequenceClassification" if scores else "AutoModelForCausalLM"
+    ollama = [] if scores else ["With Ollama: `ollama create NAME -f Modelfile` in this folder."]
     return [
         "## Loading",
         "",
         "```python",
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"from transformers import {kind}, AutoTokenizer",
         "",
-        f"model = AutoModelForCausalLM.from_pretrained({name!r}, dtype='auto')",
+        f"model = {kind}.from_pretrained({name!r}, dtype='auto')",
         f"tokenizer = AutoTokenizer.from_pretrained({name!r})",
         "```",
         "",
-        "With Ollama: `ollama create NAME -f Modelfile` in this folder. What was changed in which weight",
-        "stands in `export.json`, and the checksums of all files in `manifest.json`.",
+        *ollama,
+        "What was changed in which weight stands in `export.json`, and the checksums of all files in `manifest.json`.",
         "",
     ]

@@ -6,6 +6,7 @@ and the manifest is written last.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -39,11 +40,37 @@ def complete(run: Path, step: int) -> Path:
     """Sync the half-written checkpoint, list its files, and give it its name."""
     target = run / f"checkpoint-{step}"
     seal(half_folder(run))
-    if target.exists():
-        discard(target)
+    sync_folder(half_folder(run))
+    old = put_aside(target) if target.exists() else None
     half_folder(run).rename(target)
-    sync_folder(run)
+    try:
+        sync_folder(run)
+    except OSError:
+        discard(target)  # whether its name lasts, nobody knows
+        raise
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def finish_interrupted(run: Path) -> None:
+    """Give a checkpoint its name that was whole when its process ended just before that."""
+    half = half_folder(run)
+    if not (half / MANIFEST).is_file() or verify(half):
+        return
+    step = json.loads((half / "trainer_state.json").read_text(encoding="utf-8"))["global_step"]
+    if not (target := run / f"checkpoint-{step}").exists():
+        half.rename(target)
+        sync_folder(run)
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of all files below a folder; 0 where there is none."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_size
+    return total
 
 
 def steps(run: Path) -> list[tuple[int, Path]]:
@@ -67,9 +94,14 @@ def prune(run: Path, keep: int | None, best: Path | None) -> list[Path]:
 
 def discard(folder: Path) -> None:
     """Take a folder's name away first, so that a half-removed one is never taken for whole."""
+    shutil.rmtree(put_aside(folder), ignore_errors=True)
+
+
+def put_aside(folder: Path) -> Path:
+    """Take a folder's name away; what is left over is removed at the next start."""
     trash = folder.with_name(f"{TRASH}{folder.name}-{time.monotonic_ns()}")
     folder.rename(trash)
-    shutil.rmtree(trash, ignore_errors=True)
+    return trash
 
 
 def clear_leftovers(run: Path) -> None:

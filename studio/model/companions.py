@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from studio.model.classifier import is_classifier
 from studio.model.code import own_code
 from studio.model.modelfile import modelfile
 from studio.model.tokenizer_files import BESIDE, SOURCES, TOKENIZER_FILE, read_object
@@ -33,7 +34,7 @@ def write_companions(
     if chat_template:
         set_template(folder, chat_template)
     notes = [*lacking, *_settle_code(folder, base)]
-    if not lacking:
+    if not lacking and not is_classifier(config):
         text, more = modelfile(folder, config)
         write_text(folder / "Modelfile", text)
         notes += more

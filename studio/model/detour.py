@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import ModelError
+from studio.model.classifier import is_reward_model
 
 
 def merged_by_peft(base: Path, adapters: Sequence[Path], folder: Path) -> None:
@@ -16,10 +17,13 @@ def merged_by_peft(base: Path, adapters: Sequence[Path], folder: Path) -> None:
     Raises ModelError when peft cannot merge, or leaves weights of an adapter unused.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        str(base), dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False
+    scores = any(map(is_reward_model, (base, *adapters)))
+    kind: Any = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
+    labels = {"num_labels": 1} if scores else {}
+    model: Any = kind.from_pretrained(
+        str(base), dtype=torch.float32, local_files_only=True, use_safetensors=True, trust_remote_code=False, **labels
     )
     for adapter in adapters:
         model = _merged(model, adapter)

@@ -22,6 +22,7 @@ from studio.errors import DiskFullError, ModelError
 from studio.model import shards
 from studio.model.adapter import Adapter, open_adapter
 from studio.model.card import model_card
+from studio.model.changed import changes_of
 from studio.model.companions import write_companions
 from studio.model.detour import merged_by_peft
 from studio.model.merge import LowRank
@@ -66,7 +67,7 @@ def export(
     refuse_existing(target, replace=asked.overwrite_export_dir)
     refuse_nested(target, [base, *adapters])
     opened = [open_adapter(folder) for folder in adapters]
-    detour = "; ".join(f"{one.folder.name}: {one.detour}" for one in opened if one.detour)
+    detour = _detour(opened)
     rounding = next(filter(None, map(rounding_recorded, adapters)), None)
     planned = plan(base, [] if detour else opened, asked.infer_dtype)
     _refuse_full_disk(target, planned, detour=bool(detour))
@@ -96,12 +97,23 @@ def export(
     return report
 
 
+def _detour(opened: Sequence[Adapter]) -> str:
+    """Why these adapters are merged through peft; '' when they need not be. Raises ModelError when they cannot be."""
+    reasons = "; ".join(f"{one.folder.name}: {one.detour}" for one in opened if one.detour)
+    if reasons and changes_of(one.folder for one in opened):
+        raise ModelError(
+            f"{reasons}. Such a merge goes through peft, which knows nothing of other positions or another vocabulary "
+            "of the base. Merge the adapters one after the other."
+        )
+    return reasons
+
+
 def _by_detour(
     folder: Path, base: Path, adapters: Sequence[Adapter], asked: ExportArguments, progress: Progress | None
 ) -> tuple[Plan, list[Change]]:
     scratch = folder / "merged"
     merged_by_peft(base, [adapter.folder for adapter in adapters], scratch)
-    planned = plan_merged(base, scratch, asked.infer_dtype)
+    planned = plan_merged(base, scratch, asked.infer_dtype, adapters)
     changes = _write_weights(folder, planned, asked.export_size * GIGABYTE, progress)
     shutil.rmtree(scratch)
     return planned, [change for change in changes if change.moved]

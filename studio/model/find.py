@@ -63,7 +63,9 @@ def _with_earlier(names: Iterable[str], place: Workspace, cache_dir: str, seen: 
     found: list[Path] = []
     for name in names:
         folder = find_model(name, place, cache_dir=cache_dir)
-        before = [] if folder in seen else _with_earlier(started_from(folder), place, cache_dir, seen | {folder})[:-1]
+        named, on_top = ([], False) if folder in seen else started_from(folder)
+        before = _with_earlier(named, place, cache_dir, seen | {folder})
+        before = before if on_top else before[:-1]
         found += [path for path in (*before, folder) if path not in found]
     return found
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from studio.errors import ModelError
 from studio.model.adapter import CONFIG, Adapter
+from studio.model.classifier import HEAD
 from studio.model.merge import Add, LowRank, Replace, Rows, Step
 from studio.model.weights import Tensor
 
@@ -26,7 +27,8 @@ PARTS = re.compile(
 def steps(adapter: Adapter, base: Mapping[str, Tensor], model_type: str) -> dict[str, list[Step]]:
     """The steps on each weight, by the weight's name in the base.
 
-    The output layer of a tied model is not in the base; it comes back under its own name.
+    The output layer of a tied model is not in the base; it comes back under its own name, and so does the head
+    of a reward model.
     Raises ModelError naming every tensor of the adapter that finds no place in the base.
     """
     modules: dict[str, dict[str, Tensor]] = {}
@@ -68,7 +70,7 @@ def _in_base(name: str, base: Mapping[str, Tensor]) -> str | None:
     for prefix in ("model.", "transformer."):
         if prefix + name in base:
             return prefix + name
-    return name if name in ("lm_head.weight", "embed_out.weight") else None
+    return name if name in ("lm_head.weight", "embed_out.weight", f"{HEAD}.weight") else None
 
 
 def _weight_steps(adapter: Adapter, module: str, parts: Mapping[str, Tensor], model_type: str) -> list[Step]:

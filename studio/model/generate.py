@@ -16,10 +16,11 @@ from studio.arguments.model import ModelArguments
 from studio.errors import ModelError
 from studio.model.adapter import CONFIG, open_adapter
 from studio.model.answer import Conversation
+from studio.model.changed import changes_of
 from studio.model.fit import steps
 from studio.model.hardware import detect
 from studio.model.load import load_model, read_config
-from studio.model.prompting import Prompter
+from studio.model.prompting import Prompter, context_of
 from studio.model.quantise import is_rounded
 from studio.model.templates import Template
 from studio.model.tokenizer import LightTokenizer, open_tokenizer
@@ -42,7 +43,7 @@ class Speaker:
         """What its prompts are made with."""
         config = self.model.config
         text = config.get_text_config(decoder=True)
-        return Prompter(self.tokenizer, self.template, int(getattr(text, "max_position_embeddings", None) or 0))
+        return Prompter(self.tokenizer, self.template, context_of(text.to_dict()))
 
     def answer(
         self,
@@ -83,7 +84,7 @@ def open_speaker(
     Raises ModelError when weights, tokenizer or base are missing or do not fit each other.
     """
     adapter = (folder / CONFIG).is_file()
-    root = (base or _base_of(folder)) if adapter else folder
+    root = (base or base_of(folder)) if adapter else folder
     home = folder if any(folder.glob("tokenizer*")) else root
     tokenizer = open_tokenizer(home, cache, trust=asked is not None and asked.trust_remote_code)
     if template is None and tokenizer.chat_template:
@@ -105,7 +106,8 @@ def answer(
     return open_speaker(folder, cache=cache, base=base, template=template).answer(conversations, asked)
 
 
-def _base_of(folder: Path) -> Path:
+def base_of(folder: Path) -> Path:
+    """The folder of the base that an adapter's config names. Raises ModelError when it is not here."""
     config: Mapping[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     named = str(config.get("base_model_name_or_path") or "")
     path = Path(named)
@@ -124,7 +126,8 @@ def _model(root: Path, adapter: Path | None, asked: ModelArguments, dtype: str) 
         if not opened.detour:
             # peft only warns of weights that find no place.
             steps(opened, tensors(root), str(config.get("model_type")))
-    model: Any = load_model(root, asked, _dtype(config, root, dtype))
+    changes = changes_of([adapter] if adapter is not None else [])
+    model: Any = load_model(root, asked, dtype_of(config, root, dtype), changes=changes)
     if adapter is not None:
         from peft import PeftModel
 
@@ -134,7 +137,7 @@ def _model(root: Path, adapter: Path | None, asked: ModelArguments, dtype: str) 
     return model.eval()
 
 
-def _dtype(config: Mapping[str, Any], root: Path, asked: str) -> torch.dtype:
+def dtype_of(config: Mapping[str, Any], root: Path, asked: str) -> torch.dtype:
     """The precision of the weights: what was asked, else that of the files where the device computes it fast."""
     named = str(config.get("dtype") or config.get("torch_dtype") or "") if asked == "auto" else asked
     if not named:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.arguments.model import ModelArguments
 from studio.errors import MemoryFullError, ModelError
 from studio.model.asking import tell
+from studio.model.changed import resize
 from studio.model.code import check_code, own_code
 from studio.model.quantise import quantization, rounding_for, rounding_in, settle
 from studio.model.weights import tensors
@@ -70,15 +73,20 @@ def load_model(
     *,
     device: torch.device | str | None = None,
     learns: bool = False,
+    head: str = "tokens",
+    changes: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
-    """A causal language model with its weights in `dtype`, or rounded to the bits that were asked for.
+    """A model with its weights in `dtype`, or rounded to the bits that were asked for.
+
+    `head` "tokens": a causal language model; "score": one number for a whole row, from a head that is new (at
+    random) where the folder has none. `changes` are those of its config that a run makes, or made before an
+    adapter learned (`studio.model.changed`).
 
     A model in full precision lies on the CPU. A rounded one is made on `device` and stays there; None is
     this process's GPU, else the CPU. One that `learns` is computed while evaluating as while training.
     Raises ModelError, and MemoryFullError when the device is too small.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     keep_upstream_quiet()
     config = read_config(folder)
@@ -86,12 +94,10 @@ def load_model(
     if own := own_code(folder):
         tell(f"note: Python code of {folder} runs, as --trust_remote_code True says: {', '.join(p.name for p in own)}")
     tensors(folder)  # says which file is missing, damaged or pickled
-    more: dict[str, Any] = {}
-    if rounding_for(arguments, config):
-        more["device_map"] = {"": device or (torch.cuda.current_device() if torch.cuda.is_available() else "cpu")}
-        more |= {} if rounding_in(config) else {"quantization_config": quantization(arguments, dtype)}
+    more = _rounded(arguments, config, dtype, device)
+    more |= {name: value for name, value in (changes or {}).items() if name != "vocab_size"}
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = _loader(head)(
             folder,
             dtype=dtype,
             attn_implementation=ATTENTION.get(arguments.flash_attn),
@@ -106,6 +112,32 @@ def load_model(
     except (ValueError, ImportError, KeyError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"the model in {folder} cannot be loaded: {reason}") from error
+    if changes and "vocab_size" in changes:
+        resize(model, changes["vocab_size"])
     settle(model, dtype, learns=learns)
     model.config.use_cache = False
     return model
+
+
+def _loader(head: str) -> Any:
+    """What makes a model with this head from a folder."""
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    from studio.model.scorehead import loaded_classifier
+
+    if head == "score":
+        return partial(loaded_classifier, AutoModelForSequenceClassification, num_labels=1)
+    return AutoModelForCausalLM.from_pretrained
+
+
+def _rounded(
+    arguments: ModelArguments, config: Mapping[str, Any], dtype: torch.dtype, device: torch.device | str | None
+) -> dict[str, Any]:
+    """What transformers must be told of a base that is rounded, or held so in its folder."""
+    import torch
+
+    if not rounding_for(arguments, config):
+        return {}
+    here = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
+    more: dict[str, Any] = {"device_map": {"": device or here}}
+    return more | ({} if rounding_in(config) else {"quantization_config": quantization(arguments, dtype)})

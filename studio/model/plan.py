@@ -11,15 +11,14 @@ import torch
 
 from studio.errors import ModelError
 from studio.model.adapter import Adapter
+from studio.model.changed import INPUTS, OUTPUTS, changed, changes_of
+from studio.model.classifier import HEAD, classifier_facts, is_classifier, padded
 from studio.model.fit import steps
 from studio.model.load import read_config
 from studio.model.merge import LowRank, Replace, Rows, Step
 from studio.model.outlay import TYPES
 from studio.model.shards import Space, read
 from studio.model.weights import Tensor, main_dtype, tensors
-
-OUTPUTS = ("lm_head.weight", "embed_out.weight")
-INPUTS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 
 
 @dataclass(frozen=True)
@@ -66,17 +65,20 @@ def plan(base: Path, adapters: Sequence[Adapter], dtype: str) -> Plan:
     for adapter in adapters:
         for name, more in steps(adapter, stored, str(config.get("model_type"))).items():
             changes.setdefault(name, []).extend(more)
+    config = changed(config, changes_of(adapter.folder for adapter in adapters))
+    for adapter in adapters:
+        config = padded(config, adapter.folder)
     return _plan(stored, config, changes, dtype)
 
 
-def plan_merged(base: Path, merged: Path, dtype: str) -> Plan:
-    """What to write when the folder `merged` holds the finished weights in float32.
+def plan_merged(base: Path, merged: Path, dtype: str, adapters: Sequence[Adapter] = ()) -> Plan:
+    """What to write when the folder `merged` holds the finished weights in float32, the base with the adapters.
 
     Raises ModelError when its tensors are not the base's.
     """
     stored, config = tensors(base), read_config(base)
     finished = tensors(merged)
-    odd = sorted(set(finished) ^ set(stored) - set(OUTPUTS))
+    odd = sorted((set(finished) ^ set(stored) - set(OUTPUTS)) - {f"{HEAD}.weight"})
     if odd:
         raise ModelError(
             f"the merged model must have the tensors of its base {base}; these differ: {', '.join(odd[:3])}. "
@@ -87,17 +89,22 @@ def plan_merged(base: Path, merged: Path, dtype: str) -> Plan:
         source = stored.get(name)
         if source is None or not _equal(read(source), read(tensor)):
             changes[name] = [Replace(tensor)]
-    if any(name.endswith(INPUTS) for name in changes) and not set(OUTPUTS) & set(finished):
+    if any(name.endswith(INPUTS) for name in changes) and not {*OUTPUTS, f"{HEAD}.weight"} & set(finished):
         raise ModelError(
             f"the adapter changes the input embedding, which {base} shares with its output, and its kind "
             "cannot be merged into one of the two. Use the adapter unmerged."
         )
+    for adapter in adapters:
+        config = padded(config, adapter.folder)
     return _plan(stored, config, changes, dtype)
 
 
 def _plan(stored: Mapping[str, Tensor], config: dict[str, Any], changes: dict[str, list[Step]], dtype: str) -> Plan:
     sources = dict(stored)
-    note = _settle_output(config, sources, changes)
+    if f"{HEAD}.weight" in {**sources, **changes}:
+        note = _settle_head(config, sources, changes)
+    else:
+        note = _settle_output(config, sources, changes)
     planned = {
         name: Planned(_space(name, tensor, changes.get(name, []), dtype), tensor, tuple(changes.get(name, ())))
         for name, tensor in sources.items()
@@ -141,6 +148,23 @@ def _settle_vocabulary(config: dict[str, Any], planned: Mapping[str, Planned]) -
             "Save the adapter with both (modules_to_save) after resizing the vocabulary."
         )
     config["vocab_size"] = sizes.pop()
+
+
+def _settle_head(config: dict[str, Any], sources: dict[str, Tensor], changes: dict[str, list[Step]]) -> str:
+    """Make the plan that of a classifier, as the head of a reward model asks; gives a note or ''."""
+    name = f"{HEAD}.weight"
+    if name not in sources:
+        last = changes.pop(name)[-1]
+        assert isinstance(last, Replace), "an adapter holds the head of a reward model whole"
+        sources[name] = last.value
+    left = [output for output in OUTPUTS if output in {**sources, **changes}]
+    for output in left:
+        sources.pop(output, None)
+        changes.pop(output, None)
+    if is_classifier(config):
+        return ""
+    config |= classifier_facts(config)
+    return f"a reward model gives scores: {', '.join(left)} is left out" if left else ""
 
 
 def _settle_output(config: dict[str, Any], sources: dict[str, Tensor], changes: dict[str, list[Step]]) -> str:

@@ -111,4 +111,9 @@ def context_of(config: Mapping[str, Any]) -> int:
     inner = config.get("text_config")
     named = config.get("max_position_embeddings") or (inner or {}).get("max_position_embeddings")
     named = named or config.get("n_positions") or config.get("max_seq_len") or config.get("seq_length")
-    return int(named) if isinstance(named, int | float) else 0
+    if not isinstance(named, int | float):
+        return 0
+    rope = config.get("rope_parameters")
+    # This kind of stretching alone leaves the number of positions as it was before.
+    stretch = rope.get("factor", 1) if isinstance(rope, Mapping) and rope.get("rope_type") == "dynamic" else 1
+    return int(named * stretch)

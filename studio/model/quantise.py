@@ -115,15 +115,21 @@ def rounding_for(asked: ModelArguments, config: Mapping[str, Any]) -> Rounding |
     return stored or wanted
 
 
-def unusable(rounding: Rounding | None, hardware: Hardware, adapters: Sequence[Path]) -> list[str]:
-    """Why a base cannot be held so here, or not with these adapters, in sentences."""
+def unusable(
+    rounding: Rounding | None, hardware: Hardware, adapters: Sequence[Path], *, on_top: bool = False
+) -> list[str]:
+    """Why a base cannot be held so here, or not with these adapters, in sentences.
+
+    All adapters but the last go into the base first; with a new one `on_top` all of them do.
+    """
     if rounding is None:
         return []
     told = [_cannot_round(rounding, hardware)]
-    if len(adapters) > 1:
+    if len(adapters) > (0 if on_top else 1):
         names = ",".join(str(folder) for folder in adapters)
+        which = "they go" if on_top else "all but the last go"
         told.append(
-            f"--adapter_name_or_path {names}: all but the last go into the base first, and a base in {rounding.bits} "
+            f"--adapter_name_or_path {names}: {which} into the base first, and a base in {rounding.bits} "
             "bits cannot take them without loss. Merge them all into a model with studio export, and train a new "
             "adapter on that."
         )
@@ -157,7 +163,7 @@ def quantization(asked: ModelArguments, dtype: torch.dtype) -> BitsAndBytesConfi
     from transformers import BitsAndBytesConfig
 
     if rounding.bits == 8:
-        return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=asked.llm_int8_threshold)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type=rounding.numbers,

@@ -5,13 +5,7 @@ A rule is skipped when one of the arguments it looks at is wrong by itself.
 
 from __future__ import annotations
 
-from studio.arguments.upstream import upstream_fields
 from studio.recipe import Recipe, arguments_of, rule
-from studio.registry import did_you_mean
-
-# Optimizers that do not read these two; upstream would drop them in silence.
-WITHOUT_ARGS = ("adamw_torch", "adamw_torch_fused", "adafactor")
-WITH_TARGETS = ("galore", "apollo")
 
 
 @rule("model_name_or_path")
@@ -86,28 +80,22 @@ def _early_stop_needs_measurements(recipe: Recipe) -> str | None:
     )
 
 
-@rule("quantization_bit")
-def _known_widths(recipe: Recipe) -> str | None:
-    if recipe.model.quantization_bit in (None, 4, 8):
-        return None
-    return f"--quantization_bit {recipe.model.quantization_bit}: must be 4 or 8, or away for full precision."
-
-
-@rule("quantization_bit", "quantization_type", "double_quantization")
-def _settings_of_four_bits(recipe: Recipe) -> str | None:
-    changed = recipe.changes()
-    asked = [f"--{name}" for name in ("quantization_type", "double_quantization") if name in changed]
-    if asked and recipe.model.quantization_bit != 4:
-        return f"{' and '.join(asked)}: only used with --quantization_bit 4. Leave it out, or add that."
-    return None
-
-
-@rule("metric_for_best_model")
+@rule("stage", "metric_for_best_model")
 def _known_metric(recipe: Recipe) -> str | None:
-    metric = recipe.training.metric_for_best_model.removeprefix("eval_")
-    if metric in ("", "loss", "accuracy", "perplexity"):
+    metric, known = recipe.training.metric_for_best_model.removeprefix("eval_"), dict(recipe.way.metrics)
+    if not metric or metric in known:
         return None
-    return f"--metric_for_best_model {metric}: must be one of loss, accuracy, perplexity."
+    return f"--metric_for_best_model {metric}: must be one of {', '.join(known)}."
+
+
+@rule("stage", "packing", "neat_packing")
+def _rows_that_may_share_a_sequence(recipe: Recipe) -> str | None:
+    if not recipe.packing or recipe.way.packs:
+        return None
+    return (
+        f"--packing True: --stage {recipe.stage} compares or scores whole rows, so none shares a sequence with others; "
+        "they are laid end to end without padding anyway. Leave it out."
+    )
 
 
 @rule("packing", "neat_packing")
@@ -132,17 +120,6 @@ def _arguments_fit_stage_and_method(recipe: Recipe) -> str | None:
             )
         if argument.stages and recipe.stage not in argument.stages:
             sentences.append(f"--{name}: not used by --stage {recipe.stage}. Leave it out.")
-    return "\n".join(sentences) or None
-
-
-@rule("lr_scheduler_type", "optim")
-def _words_that_upstream_knows(recipe: Recipe) -> str | None:
-    sentences = []
-    for name in ("lr_scheduler_type", "optim"):
-        value, choices = getattr(recipe.training, name), upstream_fields()[name]["choices"]
-        if value not in choices:
-            hint = did_you_mean(value, choices)
-            sentences.append(f"--{name} {value}: must be one of {', '.join(choices)}.{hint}")
     return "\n".join(sentences) or None
 
 
@@ -189,31 +166,6 @@ def _the_best_is_measured_and_saved(recipe: Recipe) -> str | None:
     if training.save_strategy == "steps" and not fits:
         return f"{wants}: --save_steps {save:g} must be a multiple of --eval_steps {between:g}, so that they meet."
     return None
-
-
-@rule("lr_scheduler_type", "eval_strategy", "val_size", "eval_dataset", "validation_file")
-def _a_course_that_follows_the_loss(recipe: Recipe) -> str | None:
-    training = recipe.training
-    if training.lr_scheduler_type not in ("reduce_lr_on_plateau", "greedy") or training.eval_strategy != "no":
-        return None
-    return (
-        f"--lr_scheduler_type {training.lr_scheduler_type}: follows the held-out loss. Give --eval_strategy steps, "
-        "with --val_size 0.1, --eval_dataset or --validation_file."
-    )
-
-
-@rule("optim", "optim_args", "optim_target_modules")
-def _the_optimizer_reads_its_settings(recipe: Recipe) -> str | None:
-    optim, values = recipe.training.optim, recipe.flat()
-    sentences = []
-    if values["optim_args"] and optim in WITHOUT_ARGS:
-        sentences.append(
-            f"--optim_args: not used by --optim {optim}. Use --adam_beta1, --adam_beta2, --adam_epsilon, "
-            "--weight_decay, or another optimizer."
-        )
-    if values["optim_target_modules"] and not optim.startswith(WITH_TARGETS):
-        sentences.append(f"--optim_target_modules: not used by --optim {optim}, only by galore_… and apollo_….")
-    return "\n".join(sentences) or None
 
 
 @rule("train_sampling_strategy", "packing", "neat_packing")

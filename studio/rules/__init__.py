@@ -1,0 +1,1 @@
+"""What must hold between arguments of different groups, for every stage."""
