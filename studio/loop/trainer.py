@@ -14,7 +14,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from studio.errors import DivergedError
 from studio.jobs.signals import StopFlag
-from studio.loop.batch import NO_LOSS
+from studio.loop.batch import NO_LOSS, Deaf
 from studio.loop.incidents import Incidents
 from studio.loop.saving import CheckpointWriter, unreadable_told
 from studio.loop.step import Step
@@ -196,6 +196,13 @@ class StudioTrainer(transformers.Trainer):
         # Nothing is kept but the sums.
         nothing: Any = None
         return EvalLoopOutput(nothing, None, metrics, int(self.accelerator.reduce(rows, "sum")))
+
+    def get_train_dataloader(self) -> Any:
+        """Upstream's loader, with workers that leave it to this process what a signal means."""
+        loader: Any = super().get_train_dataloader()
+        inner = getattr(loader, "base_dataloader", loader)  # accelerate's stands in front of torch's
+        inner.worker_init_fn = Deaf(inner.worker_init_fn)
+        return loader
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """This process's share of the held-out rows, each counted once.

@@ -63,6 +63,7 @@ def test_a_storm_of_kills_costs_only_the_steps_since_the_last_checkpoint(
 ) -> None:
     """The real trainer with dropout and accumulation; each kill comes at a random moment."""
     bench, dice = Bench(make_workspace(tmp_path / "workspace").root), random.Random(7)
+    bench.store.set_setting("retries", 3)
     try:
         steps, save, blows = 60, 3, 12
         asked = small | {"max_steps": str(steps), "save_steps": str(save), "logging_steps": "1", "lora_dropout": "0.1",
