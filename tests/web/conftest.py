@@ -106,9 +106,9 @@ def studio(place: Workspace) -> Iterator[Running]:
     end_studio(running)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    """Debian's Chromium."""
+    """Debian's Chromium, for the tests of a file: while it is open, no other test of the process can have a loop."""
     program = os.environ.get("STUDIO_TEST_BROWSER") or shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         if os.environ.get("CI"):
