@@ -230,7 +230,7 @@ def test_the_mean_reward_rises_and_the_kl_stays_bounded(
     assert train(place, folder, **values).code == 0
     points = look(place.path(folder)).points
     first, last = points[0], points[-1]
-    assert first["reward"] < 3.5, "a quarter of all tokens counts"
+    assert first["reward"] < 4.5, "about a quarter of all tokens counts, of at most 8"
     assert last["reward"] > first["reward"] + 2.5
     assert 0.1 < last["kl"] < 15
 
