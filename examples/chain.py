@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "下面是一条正面的评论："  # "The following is a positive review:"
 # What the KL between the policy of ppo and the one it began with may be, in nats for a whole answer.
 MOST_KL = 15.0
+# How many new answers the policy is measured on, before ppo and after.
+ANSWERS = 96
 ALL: dict[str, Any] = {
     "cutoff_len": 96,
     "per_device_train_batch_size": 8,
@@ -44,9 +46,11 @@ OWN: dict[str, dict[str, Any]] = {
            "logging_steps": 5, **MEASURED},
     "sft": {**LORA, "learning_rate": "5e-4", **MEASURED},
     "rm": {**LORA, "learning_rate": "3e-4", "num_train_epochs": 2, **MEASURED},
-    "dpo": {**LORA, "learning_rate": "3e-4", "num_train_epochs": 2, **MEASURED},
-    "ppo": {**LORA, "learning_rate": "5e-4", "max_steps": 30, "ppo_buffer_size": 2, "max_new_tokens": 24,
-            "ppo_epochs": 2, "ppo_kl_coef": 0.05, "max_eval_samples": 64, "logging_steps": 1, **MEASURED},
+    "dpo": {**LORA, "learning_rate": "3e-4", "num_train_epochs": 2, "precompute_ref_log_probs": True, **MEASURED},
+    # Short answers, many of them: what a step learns must stand out from chance.
+    "ppo": {**LORA, "learning_rate": "1e-3", "lr_scheduler_type": "constant_with_warmup", "max_steps": 14,
+            "per_device_train_batch_size": 16, "ppo_buffer_size": 3, "ppo_epochs": 2, "ppo_kl_coef": 0.05,
+            "ppo_score_norm": True, "max_new_tokens": 12, "max_eval_samples": ANSWERS, "logging_steps": 1, **MEASURED},
 }  # fmt: skip
 # How many texts pt learns from and is measured on, and how many pairs the others.
 WHOLE, QUICK = ((40, 12), (255, 120)), ((16, 4), (16, 8))
@@ -184,14 +188,20 @@ def learn(chain: Chain, pairs: int) -> None:
         chain.outcomes.append(Outcome(stage, measure, before, after, low > 0.5, note))
     more = {"reward_model": chain.path("rm"), "reward_model_type": "lora"}
     chain.train("ppo", policy, "answers_train", "answers_held_out", **more)
-    before, after = chain.measured("ppo", "eval_reward")
-    _, kl = chain.measured("ppo", "eval_kl")
-    note = f"KL {kl:.2f}, at most {MOST_KL:g}"
-    chain.outcomes.append(
-        Outcome("ppo", "mean reward of new answers", before, after, after > before and kl <= MOST_KL, note)
-    )
+    chain.outcomes.append(rewarded(chain))
     for stage in ("ppo", "dpo"):
         chain.ask(chain.merge(stage, f"{stage}_merged"))
+
+
+def rewarded(chain: Chain) -> Outcome:
+    """The mean reward of new answers; better is what chance does not explain, at a bounded KL."""
+    before, after = chain.measured("ppo", "eval_reward")
+    _, kl = chain.measured("ppo", "eval_kl")
+    spreads = [point["reward_std"] for point in chain.points("ppo") if "reward_std" in point]
+    least = 1.96 * math.hypot(spreads[0], spreads[-1]) / math.sqrt(ANSWERS)
+    note = f"chance explains {least:.3f}; KL {kl:.2f}, at most {MOST_KL:g}"
+    better = after - before > least and kl <= MOST_KL
+    return Outcome("ppo", f"mean reward of {ANSWERS} new answers", before, after, better, note)
 
 
 def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
