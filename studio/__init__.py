@@ -66,6 +66,7 @@ loop/                    the loop itself
     ppo  policy_trainer   the loop of answers, rewards and updates; what surrounds it
     policy  critic       who looks at an answer: policy, value head, reference, rewards
     rollout  rollout_vllm   the policy writes answers: by itself, or by vLLM
+    fewer                fewer answers at a time when memory runs out
     experience           what one step learns from
     advantage  surrogate   rewards → advantages; the clipped losses
     alarms               what goes wrong in learning from rewards without failing

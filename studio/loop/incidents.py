@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any, Literal
 
-What = Literal["train", "eval", "again", "save"]
+What = Literal["train", "eval", "write", "again", "save"]
 
 
 class Incidents:
@@ -35,14 +35,14 @@ class Incidents:
         if self._say is not None:
             self._say(f"warning: {text}")
 
-    def size(self, what: Literal["train", "eval"], step: int, asked: int) -> int:
+    def size(self, what: Literal["train", "eval", "write"], step: int, asked: int) -> int:
         """How many groups one forward pass takes at a step, where `asked` were asked for."""
         sizes = [int(entry["size"]) for entry in self.entries if entry["what"] == what and entry["step"] <= step]
         return min([asked, *sizes])
 
     def notes(self, after: int, until: int) -> str:
         """What happened in the steps after one up to another, for a point of the curve; '' for nothing."""
-        return self._told(("train", "again"), after, until)
+        return self._told(("train", "write", "again"), after, until)
 
     def notes_of_evaluation(self, step: int) -> str:
         """What happened in the evaluation after a step."""

@@ -101,12 +101,17 @@ class Judge:
         self.writer = _writer(model, parts, sorted(self.stop_ids))
 
     def answer(
-        self, rows: Sequence[dict[str, Any]], seeds: Sequence[int], halt: Callable[[], bool], accelerator: Any
+        self,
+        rows: Sequence[dict[str, Any]],
+        seeds: Sequence[int],
+        halt: Callable[[], bool],
+        accelerator: Any,
+        together: int,
     ) -> Answered:
-        """An answer to each prompt. Raises RolloutStopped as soon as `halt` says so."""
+        """An answer to each prompt, so many `together`. Raises RolloutStopped as soon as `halt` says so."""
         prompts = [list(row["input_ids"]) for row in rows]
         with accelerator.autocast():
-            written = self.writer.write(prompts, seeds, halt)
+            written = self.writer.write(prompts, seeds, halt, together)
         samples = [
             sample_of(row, answer.ids, self.stop_ids, self.tokenizer) for row, answer in zip(rows, written, strict=True)
         ]
@@ -147,9 +152,8 @@ class Judge:
 
 def _writer(model: Any, parts: Parts, stop_ids: list[int]) -> Writer:
     own = cast(Any, parts.recipe.own)
-    rows = parts.recipe.way.batch(parts.recipe)
     if own.ppo_engine == "own":
-        return OwnWriter(model, own, stop_ids, parts.material.tokenizer.pad_id, rows)
+        return OwnWriter(model, own, stop_ids, parts.material.tokenizer.pad_id)
     from studio.loop.rollout_vllm import VllmWriter
 
     return VllmWriter(model, own, stop_ids, parts)

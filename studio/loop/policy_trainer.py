@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -13,8 +15,10 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from studio.errors import DivergedError
 from studio.loop.critic import without_dropout
+from studio.loop.experience import Answered
+from studio.loop.fewer import Fewer
 from studio.loop.parts import Parts
-from studio.loop.policy import HELD_OUT, Judge, Memory, Prompts
+from studio.loop.policy import HELD_OUT, Judge, Memory, Opinions, Prompts
 from studio.loop.rollout import RolloutStopped
 from studio.loop.tally import added, means
 from studio.loop.trainer import LOOP_STATE, StudioTrainer, _EvaluationStopped
@@ -30,12 +34,13 @@ class PolicyTrainer(StudioTrainer):
         self.prompts = Prompts(parts, self.args)
         self.judge = Judge(self.model, parts)
         self.critic = self.judge.critic
+        self.fewer = Fewer(self.incidents, alone=self.args.world_size == 1)
         self.kept = Memory(self.own, parts.folder if self.args.should_save else None)
         self.writer.beside.append(self.judge.write_head)
 
     @property
     def works_alone(self) -> bool:
-        """A step is not taken again in smaller parts: its answers were drawn by chance."""
+        """A step is not taken again from its beginning: what it does in smaller parts, `fewer` does."""
         return False
 
     # -- held-out prompts
@@ -51,12 +56,10 @@ class PolicyTrainer(StudioTrainer):
             numbers = mine[start : start + size]
             seeds = [self.prompts.seed(HELD_OUT, at) for at in numbers]
             try:
-                answered = self.judge.answer(
-                    [rows[at] for at in numbers], seeds, self._halts_evaluation, self.accelerator
-                )
+                answered = self.answer([rows[at] for at in numbers], seeds, self._halts_evaluation)
             except RolloutStopped:
                 raise _EvaluationStopped from None
-            looked = self.judge.look(answered, size, self.accelerator)
+            looked = self.look("eval", answered, size)
             found = {
                 "reward": float(self.judge.rewards(answered).sum()),
                 "kl": float((looked.logps_L - looked.reference_L).sum()),
@@ -69,6 +72,16 @@ class PolicyTrainer(StudioTrainer):
         return EvalLoopOutput(
             nothing, None, {f"{metric_key_prefix}_{name}": value for name, value in measures.items()}, len(rows)
         )
+
+    def answer(self, rows: Sequence[dict[str, Any]], seeds: Sequence[int], halt: Callable[[], bool]) -> Answered:
+        """An answer to each prompt, as many together as fit. Raises RolloutStopped as soon as `halt` says so."""
+        write = partial(self.judge.answer, rows, seeds, halt, self.accelerator)
+        return self.fewer.fitting("write", self.state.global_step + 1, len(rows), write)
+
+    def look(self, what: Literal["train", "eval"], answered: Answered, asked: int) -> Opinions:
+        """What policy, value head and reference say of answers, at most so many of them at a time."""
+        step = self.state.global_step + (what == "train")
+        return self.fewer.fitting(what, step, asked, lambda size: self.judge.look(answered, size, self.accelerator))
 
     def _halts_evaluation(self) -> bool:
         return bool(self.stop) and self.is_in_train and self.args.world_size == 1

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -133,9 +134,7 @@ class PpoTrainer(PolicyTrainer):
         if step == 0 and not self.tokens_seen and self.args.should_save:
             self.writer.first_batch(self.prompts.first_batch(numbers))
         try:
-            answered = self.judge.answer(
-                [self.prompts.rows[at] for at in numbers], seeds, self._halted, self.accelerator
-            )
+            answered = self.answer([self.prompts.rows[at] for at in numbers], seeds, self._halted)
         except RolloutStopped:
             answered = None
         if self.args.world_size > 1:
@@ -154,7 +153,7 @@ class PpoTrainer(PolicyTrainer):
     def _judged(self, answered: Answered) -> Experience:
         """The answers with advantages and returns, and what is to be told of them."""
         own, kept, total = self.own, self.kept, self.total
-        looked = self.judge.look(answered, self.args.per_device_train_batch_size, self.accelerator)
+        looked = self.look("train", answered, self.args.per_device_train_batch_size)
         mask_NT = answered.mask_NT.to(self.args.device)
         logps_NT, values_NT = spread(looked.logps_L, mask_NT), spread(looked.values_L, mask_NT)
         kl_NT = logps_NT - spread(looked.reference_L, mask_NT)
@@ -214,7 +213,9 @@ class PpoTrainer(PolicyTrainer):
         for epoch in range(self.own.ppo_epochs):
             order = np.random.default_rng([self.prompts.base, step, epoch]).permutation(len(experience.answered))
             for start in range(0, len(order), size):
-                loss, far = self._gradients(model, experience, order[start : start + size].tolist())
+                places = order[start : start + size].tolist()
+                gradients = partial(self._gradients, model, experience, places)
+                loss, far = self.fewer.fitting("train", step + 1, self.args.per_device_train_batch_size, gradients)
                 losses.append(loss)
                 if self.own.ppo_target_kl is not None and far > self.own.ppo_target_kl:
                     model.zero_grad()
@@ -224,10 +225,10 @@ class PpoTrainer(PolicyTrainer):
         self._tr_loss += sum(losses) / len(losses)
         return norm
 
-    def _gradients(self, model: Any, experience: Experience, places: list[int]) -> tuple[float, float]:
+    def _gradients(self, model: Any, experience: Experience, places: list[int], micro: int) -> tuple[float, float]:
         """Gradients of the mean loss over the tokens of a minibatch; that loss, and how far the policy has moved."""
         model.train()
-        micro = self.args.per_device_train_batch_size
+        model.zero_grad()
         tokens = float(self.total(experience.mask_NT[places].sum().double()))
         sums = torch.zeros(5, dtype=torch.float64, device=self.args.device)
         for start in range(0, len(places), micro):

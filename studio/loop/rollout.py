@@ -41,37 +41,44 @@ class Written:
 class Writer(Protocol):
     """What writes answers: this module's own loop, or another engine."""
 
-    def write(self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], halt: Callable[[], bool]) -> list[Written]:
-        """An answer to each prompt, drawn with its own seed. Raises RolloutStopped as soon as `halt` says so."""
+    def write(
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], halt: Callable[[], bool], together: int
+    ) -> list[Written]:
+        """An answer to each prompt, drawn with its own seed, at most so many of them `together`.
+
+        Raises RolloutStopped as soon as `halt` says so.
+        """
 
 
 class OwnWriter:
-    """Writes with the model that learns, at most `rows` answers at once."""
+    """Writes with the model that learns."""
 
-    def __init__(self, model: Any, asked: SamplingArguments, stop_ids: Sequence[int], pad_id: int, rows: int) -> None:
-        self.model, self.asked, self.pad_id, self.rows = model, asked, pad_id, rows
+    def __init__(self, model: Any, asked: SamplingArguments, stop_ids: Sequence[int], pad_id: int) -> None:
+        self.model, self.asked, self.pad_id = model, asked, pad_id
         self.stop_ids = torch.tensor(sorted(stop_ids))
         self._even: bool | None = None
 
-    def write(self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], halt: Callable[[], bool]) -> list[Written]:
+    def write(
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], halt: Callable[[], bool], together: int
+    ) -> list[Written]:
         """An answer to each prompt, in their order."""
         found: list[Written | None] = [None] * len(prompts)
         with torch.no_grad(), writing(self.model):
             if self._even is None:
                 self._even = fills_up(self.model, self.pad_id)
-            for places in self._batches(prompts):
+            for places in self._batches(prompts, together):
                 batch = _Batch(self, [prompts[at] for at in places], [seeds[at] for at in places])
                 for at, written in zip(places, batch.run(halt), strict=True):
                     found[at] = written
         return [written for written in found if written is not None]
 
-    def _batches(self, prompts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    def _batches(self, prompts: Sequence[Sequence[int]], together: int) -> Iterator[list[int]]:
         """Numbers of the prompts to work on together: those of like length, and of one length where padding tells."""
         order = sorted(range(len(prompts)), key=lambda at: (len(prompts[at]), at))
         batch: list[int] = []
         for at in order:
             uneven = bool(batch) and not self._even and len(prompts[at]) != len(prompts[batch[0]])
-            if batch and (len(batch) == self.rows or uneven):
+            if batch and (len(batch) == together or uneven):
                 yield batch
                 batch = []
             batch.append(at)

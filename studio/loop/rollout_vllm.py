@@ -53,7 +53,9 @@ class VllmWriter:
             trust_remote_code=False,
         )
 
-    def write(self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], halt: Callable[[], bool]) -> list[Written]:
+    def write(
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], halt: Callable[[], bool], together: int
+    ) -> list[Written]:
         """An answer to each prompt; a stop is heard before and after, not within."""
         from vllm import SamplingParams
         from vllm.lora.request import LoRARequest

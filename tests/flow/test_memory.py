@@ -164,3 +164,35 @@ def test_a_loss_that_is_no_number_twice_ends_with_13_and_the_last_good_checkpoin
         assert all(bool(weight.isfinite().all()) for weight in kept.values())
     assert not (run.folder / "model.safetensors").exists()
     assert all(math.isfinite(loss) for _, loss in run.curve)
+
+
+PPO: dict[str, Any] = {
+    "stage": "ppo", "reward_function": "rewards.py:early", "max_new_tokens": 6, "max_steps": 3, "logging_steps": 1,
+    "per_device_train_batch_size": 4, "ppo_buffer_size": 2, "finetuning_type": "full", "val_size": 4,
+    "per_device_eval_batch_size": 4, "eval_strategy": "steps", "eval_steps": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fits", [2, 1])
+def test_ppo_writes_looks_and_learns_with_fewer_answers_at_a_time(place: Workspace, train: Any, look: Any, fits: int):
+    place.path("rewards.py").write_text("def early(sample):\n    return -sum(sample.answer_ids) / 1000\n")
+    if not place.path("saves/ppo_roomy").exists():
+        assert train(place, "saves/ppo_roomy", **PPO).code == 0
+    done = train(place, f"saves/ppo_{fits}", confined=less(fits), **PPO)
+    assert done.code == 0, done.err
+    run, other = look(place.path(f"saves/ppo_{fits}")), look(place.path("saves/ppo_roomy"))
+    found = {(entry["what"], entry["size"]) for entry in run.json("run.json")["incidents"]}
+    assert {("train", fits), ("write", fits), ("eval", fits)} <= found
+    assert f"memory ran out at step 1 while answers were looked at or learned from: {fits} at a time now" in done.err
+    assert "memory ran out" in run.points[0]["note"]
+    clock = ("generation_s", "scoring_s", "update_s", "eval_runtime")
+    for point, same in zip(plain(run), plain(other), strict=True):
+        numbers = {name: value for name, value in same.items() if name not in clock and isinstance(value, float)}
+        assert {name: point[name] for name in numbers} == pytest.approx(numbers, rel=1e-3, abs=1e-5)
+
+
+def test_ppo_ends_with_12_where_one_answer_does_not_fit(place: Workspace, train: Any):
+    place.path("rewards.py").write_text("def early(sample):\n    return 0.0\n")
+    done = train(place, "saves/ppo_none", confined=less(0), **PPO)
+    assert done.code == 12 and "Traceback" not in done.err
+    assert "Lower --max_new_tokens" in done.err

@@ -30,10 +30,10 @@ def model(tiny_model: Path) -> Any:
     return made.train()
 
 
-def writer(model: Any, *, rows: int = 8, stops: tuple[int, ...] = (), **asked: Any) -> Any:
+def writer(model: Any, *, stops: tuple[int, ...] = (), **asked: Any) -> Any:
     from studio.loop.rollout import OwnWriter
 
-    return OwnWriter(model, SamplingArguments(**{"max_new_tokens": 12, **asked}), stops, 0, rows)
+    return OwnWriter(model, SamplingArguments(**{"max_new_tokens": 12, **asked}), stops, 0)
 
 
 def never() -> bool:
@@ -63,20 +63,20 @@ def one_by_one(model: Any, prompt: list[int], seed: int, count: int, temperature
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_each_answer_is_drawn_as_if_it_were_alone(model: Any, temperature: float):
-    found = writer(model, temperature=temperature).write(PROMPTS, SEEDS, never)
+    found = writer(model, temperature=temperature).write(PROMPTS, SEEDS, never, 8)
     wanted = [one_by_one(model, p, s, 12, temperature) for p, s in zip(PROMPTS, SEEDS, strict=True)]
     assert [each.ids for each in found] == wanted
     assert not any(each.ended for each in found)
     assert len({tuple(each) for each in wanted}) == 4
-    by_twos = writer(model, rows=2, temperature=temperature).write(PROMPTS, SEEDS, never)
+    by_twos = writer(model, temperature=temperature).write(PROMPTS, SEEDS, never, 2)
     assert by_twos == found
     assert model.training and model.config._attn_implementation == "studio_documents", "the model is left as it was"
 
 
 def test_an_answer_ends_with_its_end_token_and_others_go_on(model: Any):
-    free = writer(model).write(PROMPTS, SEEDS, never)
+    free = writer(model).write(PROMPTS, SEEDS, never, 8)
     stops = (free[0].ids[2], free[1].ids[5], free[2].ids[0])
-    found = writer(model, stops=stops).write(PROMPTS, SEEDS, never)
+    found = writer(model, stops=stops).write(PROMPTS, SEEDS, never, 8)
     for each, before in zip(found, free, strict=True):
         places = [at for at, id in enumerate(before.ids) if id in stops]
         assert each.ids == (before.ids[: places[0] + 1] if places else before.ids)
@@ -87,7 +87,7 @@ def test_an_answer_ends_with_its_end_token_and_others_go_on(model: Any):
 def test_where_filling_up_tells_prompts_of_one_length_go_together(model: Any):
     uneven = writer(model)
     uneven._even = False
-    assert uneven.write(PROMPTS, SEEDS, never) == writer(model).write(PROMPTS, SEEDS, never)
+    assert uneven.write(PROMPTS, SEEDS, never, 8) == writer(model).write(PROMPTS, SEEDS, never, 8)
     prompts = [*PROMPTS, [8, 8]]
     assert [[len(prompts[at]) for at in batch] for batch in uneven._batches(prompts)] == [[1], [2, 2], [5], [8]]
 
@@ -103,7 +103,7 @@ def test_a_stop_is_heard_at_every_token(model: Any):
         return asked == 5
 
     with pytest.raises(RolloutStopped):
-        writer(model).write(PROMPTS, SEEDS, at_fifth)
+        writer(model).write(PROMPTS, SEEDS, at_fifth, 8)
     assert asked == 5
     assert model.training
 
