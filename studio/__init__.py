@@ -6,6 +6,7 @@ __main__                 the verbs of the command line; nothing heavy until a ve
 verbs/                   what each verb reads and says
     train  export  chat  api  data  env  doctor
     jobs  job_views  job_words   what runs, waits and ran
+    working  tokenizer  eval   long work other than training
     webui  worker        the page in the browser; what takes jobs from the queue
 web/                     the page; it starts commands and reads folders
     app  site  listen    everything that the browser asks for, what of, and the server that answers
@@ -16,6 +17,7 @@ web/                     the page; it starts commands and reads folders
     api/  language/      our JSON endpoints, one subject a file; every string by key
     form  naming         a filled form → the command that it says, with every complaint
     machine  child       how full the machine is; a command run for a moment, such as the check before a start
+    working              a work before it starts: its command, target, and what stands in its way
     exporting            an export before it starts: its command, target, sizes, and what stands in its way
     schema  components   the declarations as fields: of our scripts, and of Gradio
     pasted               a pasted command, YAML or JSON → values for the form
@@ -149,6 +151,8 @@ model/                   weights
     engine  answer       many answers at once, each in pieces as it is written
     generate             a loaded model that answers
     embedded             the small real model that a package carries
+works/                   long work other than training: its arguments, and what does it
+    base
 command                  recipe ⇄ argument list, file, shell line
 rules/                   what must hold between arguments of different groups
     course  methods  optimizers   of any run; of what learns and on which base; of optimizers and their schedules

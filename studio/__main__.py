@@ -30,7 +30,9 @@ USAGE = """usage: studio VERB [arguments]
   export      merge adapters into their base and write a model for other programs
   chat        talk with a model, with or without its adapter
   api         answer any OpenAI client with a model
-  data        look at datasets: list, preview, recognise a file
+  data        look at datasets, clean them, make shards and mixtures of them
+  tokenizer   vocabularies: train, extend, inspect; a model from nothing
+  eval        measure a model: single choice, answers, perplexity, pairs
   jobs        what runs, waits and ran: list, show, logs, stop, resume, clone
   worker      take jobs from the queue (webui starts one by itself)
   doctor      is everything here that a run needs, and what to do where it is not
@@ -48,7 +50,21 @@ UNUSABLE = (
     errno.ENOENT, errno.EEXIST, errno.EISDIR,
 )  # fmt: skip
 
-VERBS = ("webui", "train", "export", "chat", "api", "data", "jobs", "worker", "env", "doctor", "version")
+VERBS = (
+    "webui",
+    "train",
+    "export",
+    "chat",
+    "api",
+    "data",
+    "tokenizer",
+    "eval",
+    "jobs",
+    "worker",
+    "env",
+    "doctor",
+    "version",
+)
 
 
 def unfit(version: tuple[int, ...], platform: str) -> str:

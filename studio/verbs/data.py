@@ -20,6 +20,8 @@ from studio.material import find_weights, tokenizer_of
 from studio.recipe import Recipe, arguments_of, arguments_of_all, broken_rules, recipe_groups, stage_in
 from studio.registry import did_you_mean
 from studio.stages.base import stage_of
+from studio.verbs.working import run_work
+from studio.works.base import of_verb
 from studio.workspace import Workspace
 
 HEAD = """usage: studio data list [--dataset_dir DIR]
@@ -47,15 +49,18 @@ ENTRY: Groups = {**SOURCE, "entry": EntryArguments}
 
 def run(words: list[str], workspace: str) -> int:
     """Exit code of the verb."""
-    if not words or "--help" in words or "-h" in words:
+    if not words or (words[0] not in of_verb("data") and ("--help" in words or "-h" in words)):
         print(HEAD)
         known = {**arguments_in(PREVIEW | ENTRY), **arguments_of("sft")}
         print(help_text("data", [a for n, a in known.items() if n in SHOWN or a.group in (*PREVIEW, *ENTRY)]))
         return 0
     verbs = {"list": _list, "preview": _preview, "statistics": _statistics, "recognise": _recognise, "add": _add}
     verb, rest = words[0], words[1:]
+    works = of_verb("data")
+    if verb in works:
+        return run_work(works[verb], rest, workspace)
     if verb not in verbs:
-        raise UsageError(f"studio data {verb}: there is no such verb.{did_you_mean(verb, verbs)}\n\n{HEAD}")
+        raise UsageError(f"studio data {verb}: there is no such verb.{did_you_mean(verb, [*verbs, *works])}\n\n{HEAD}")
     return verbs[verb](rest, Workspace.find(workspace))
 
 

@@ -17,7 +17,8 @@ from studio.arguments.template import TemplateArguments
 from studio.arguments.upstream import upstream_fields
 from studio.data.kinds import FITTING
 from studio.errors import StudioError
-from studio.recipe import STAGES, arguments_of, arguments_of_all
+from studio.recipe import STAGES, arguments_of, arguments_of_all, groups_of
+from studio.works.base import WORKS
 
 # The groups of the verbs other than train, in the order in which their help shows them.
 GROUPS: dict[str, dict[str, type[Arguments]]] = {
@@ -93,10 +94,11 @@ def schema(verb: str) -> dict[str, Any]:
     """The fields of a verb, the stages and the methods, as plain values. Raises StudioError for another verb."""
     if verb == "train":
         return _training()
-    if verb not in GROUPS:
-        raise StudioError(f"verb must be one of train, {', '.join(GROUPS)}; got {verb!r}.")
-    fields = [described(argument) for argument in arguments_in(GROUPS[verb]).values()]
-    return {"arguments": fields, "stages": [], "methods": [], "groups": list(GROUPS[verb])}
+    if verb not in GROUPS and verb not in WORKS:
+        raise StudioError(f"verb must be one of train, {', '.join((*GROUPS, *WORKS))}; got {verb!r}.")
+    groups = GROUPS[verb] if verb in GROUPS else groups_of(WORKS[verb].asked)
+    fields = [described(argument) for argument in arguments_in(groups).values()]
+    return {"arguments": fields, "stages": [], "methods": [], "groups": list(groups)}
 
 
 @functools.cache

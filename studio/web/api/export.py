@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
@@ -12,11 +10,10 @@ from pydantic import BaseModel, ConfigDict
 
 from studio.errors import ArgumentError, StudioError
 from studio.jobs.store import folder_of
+from studio.web.api.works import last_line, read_object
 from studio.web.exporting import draft
 from studio.web.site import Site
 
-# Of progress.jsonl only the last line is wanted.
-TAIL_BYTES = 4096
 RECENT = 6
 
 
@@ -77,26 +74,8 @@ def routes(site: Site) -> APIRouter:
             "sentence": job.sentence,
             "started": job.started,
             "ended": job.ended,
-            "progress": _last_line(folder / "progress.jsonl"),
-            "result": _object(folder / "result.json") if job.state == "succeeded" else None,
+            "progress": last_line(folder / "progress.jsonl"),
+            "result": read_object(folder / "result.json") if job.state == "succeeded" else None,
         }
 
     return router
-
-
-def _last_line(path: Path) -> Any:
-    """The last whole line of a file as JSON; None when there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(path.stat().st_size - TAIL_BYTES, 0))
-            lines = file.read().split(b"\n")[:-1]
-        return json.loads(lines[-1]) if lines else None
-    except (OSError, ValueError):
-        return None
-
-
-def _object(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

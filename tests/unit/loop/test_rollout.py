@@ -89,7 +89,7 @@ def test_where_filling_up_tells_prompts_of_one_length_go_together(model: Any):
     uneven._even = False
     assert uneven.write(PROMPTS, SEEDS, never, 8) == writer(model).write(PROMPTS, SEEDS, never, 8)
     prompts = [*PROMPTS, [8, 8]]
-    assert [[len(prompts[at]) for at in batch] for batch in uneven._batches(prompts)] == [[1], [2, 2], [5], [8]]
+    assert [[len(prompts[at]) for at in batch] for batch in uneven._batches(prompts, 8)] == [[1], [2, 2], [5], [8]]
 
 
 def test_a_stop_is_heard_at_every_token(model: Any):
