@@ -39,7 +39,7 @@ class Held:
 
     `unrolled_bytes` is the largest rounded matrix in full, as it is while it is used. A weight that learns and its
     gradient take `weight_bytes` and `gradient_bytes` here; `processes` divide among them the optimizer's state and
-    the `copy_bytes` of its own copy of such a weight.
+    the `copy_bytes` of its own copy of such a weight. `reference_bytes` are those of a frozen copy of all that learn.
     """
 
     frozen_bytes: float
@@ -50,6 +50,7 @@ class Held:
     gradient_bytes: float = 4.0
     copy_bytes: float = 0.0
     processes: int = 1
+    reference_bytes: float = 0.0
 
     @property
     def least_bytes(self) -> float:
@@ -165,11 +166,13 @@ def memory(
     activations = tokens * layers * kept_per_layer * width
     logits = labels * vocabulary * (width + 8)
     weights = held.frozen_bytes + held.unrolled_bytes
-    value = weights + learned + activations + logits + program_bytes
+    value = weights + learned + held.reference_bytes + activations + logits + program_bytes
     shown = held.learning * held.weight_bytes if full else 0
+    copy = f"a copy of them as the reference {gib(held.reference_bytes)}, " if held.reference_bytes else ""
     basis = (
         f"the program {gib(program_bytes)}, weights {gib(weights + shown)}, gradients and optimizer "
-        f"{gib(learned - shown)}, activations of {tokens:,} tokens {gib(activations)}, logits of {labels:,} "
+        f"{gib(learned - shown)}, {copy}"
+        f"activations of {tokens:,} tokens {gib(activations)}, logits of {labels:,} "
         f"targets {gib(logits)}"
     )
     return Figure(value, gib(value), basis)

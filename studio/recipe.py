@@ -71,6 +71,10 @@ class StageFields(Protocol):
         """What one step draws in one process."""
 
     @property
+    def copies(self) -> Callable[[Recipe], bool]:
+        """Whether the weights that learn are held a second time, as a reference."""
+
+    @property
     def pass_steps(self) -> Callable[[Recipe, int, int], int] | None:
         """Steps of one pass over so many rows in so many processes, where transformers counts otherwise."""
 

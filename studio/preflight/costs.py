@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from studio import estimate
@@ -26,6 +27,13 @@ def add_costs(
     held = estimate.hold(weights, method_of(recipe, material), recipe.training.optim, precision, plan.rounding)
     if plan.zero is not None and plan.zero.stage:
         held = estimate.divided(held, plan.zero.stage, world, precision)
+    if recipe.way.copies(recipe):
+        held = replace(held, reference_bytes=held.weight_bytes * held.learning)
+    plan.notes += [
+        f"memory: the estimate leaves out the weights of --{name} {recipe.flat()[name]}"
+        for name in ("ref_model", "reward_model")
+        if recipe.flat().get(name)
+    ]
     total = sum(tensor.count for tensor in weights.values())
     plan.figures["trainable_weights"] = Figure(
         held.learning, f"{held.learning:,}", f"{held.learning / max(total, 1):.2%} of {total:,}"

@@ -55,6 +55,23 @@ def rows_per_step(recipe: Recipe) -> int:
     return recipe.training.per_device_train_batch_size * recipe.training.gradient_accumulation_steps
 
 
+def no_copy(_recipe: Recipe) -> bool:
+    """A stage that holds its weights once."""
+    return False
+
+
+def copies_start(recipe: Recipe) -> bool:
+    """Whether a stage with a reference holds a copy of the weights that learn, as they were at the start.
+
+    The base of a new adapter is there already; another model that is named, and answers that are asked once, need none.
+    """
+    own, method = recipe.own, recipe.method
+    if getattr(own, "ref_model", "") or getattr(own, "precompute_ref_log_probs", False):
+        return False
+    continued = bool(recipe.model.adapter_name_or_path) and not method.create_new_adapter
+    return method.finetuning_type != "lora" or continued or method.pissa_init
+
+
 def _nothing(_recipe: Recipe, _material: Material, _place: Workspace) -> list[str]:
     return []
 
@@ -66,6 +83,7 @@ class Stage:
     `head` "score": one number for a whole row in place of the next token. `metrics` are what a checkpoint can be
     best in, with whether more is better. `packs`: rows may share a sequence. `batch` is what one step draws,
     `pass_steps` how many steps one pass over the rows takes, where that is not rows by batch.
+    `copies` says whether the weights that learn are held a second time, as a reference.
     `check` gives complaints about what only this stage needs, before anything is loaded.
     """
 
@@ -81,6 +99,7 @@ class Stage:
     batch: Callable[[Recipe], int] = rows_per_step
     pass_steps: Callable[[Recipe, int, int], int] | None = None
     check: Callable[[Recipe, Material, Workspace], list[str]] = _nothing
+    copies: Callable[[Recipe], bool] = no_copy
 
 
 # What next-token prediction measures.

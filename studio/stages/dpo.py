@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from studio.arguments.base import arg
 from studio.arguments.preference import PreferenceArguments
 from studio.recipe import STAGES, Recipe, rule
-from studio.stages.base import Learner, Stage
+from studio.stages.base import Learner, Stage, copies_start
 from studio.stages.preferences import METRICS, WITHOUT_REFERENCE, check
 
 if TYPE_CHECKING:
@@ -78,7 +78,12 @@ def _no_reference_is_asked(recipe: Recipe) -> str | None:
     return None
 
 
+def copies(recipe: Recipe) -> bool:
+    """Whether the reference is a copy; some losses need no reference."""
+    return cast(DpoArguments, recipe.own).pref_loss not in WITHOUT_REFERENCE and copies_start(recipe)
+
+
 STAGES.add(
     "dpo",
-    Stage("dpo", "DPO", DpoArguments, "pairs", view, trainer, metrics=METRICS, check=check),
+    Stage("dpo", "DPO", DpoArguments, "pairs", view, trainer, metrics=METRICS, check=check, copies=copies),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from studio.arguments.base import arg
 from studio.arguments.preference import PreferenceArguments
 from studio.recipe import STAGES, Recipe, rule
-from studio.stages.base import Learner, Stage
+from studio.stages.base import Learner, Stage, copies_start
 from studio.stages.preferences import METRICS, check
 
 if TYPE_CHECKING:
@@ -47,4 +47,6 @@ def _something_weighs(recipe: Recipe) -> str | None:
     return None
 
 
-STAGES.add("kto", Stage("kto", "KTO", KtoArguments, "judged", view, trainer, metrics=METRICS, check=check))
+STAGES.add(
+    "kto", Stage("kto", "KTO", KtoArguments, "judged", view, trainer, metrics=METRICS, check=check, copies=copies_start)
+)

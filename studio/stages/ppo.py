@@ -10,7 +10,7 @@ from studio.arguments.rewards import RolloutArguments
 from studio.recipe import STAGES, Recipe, rule
 from studio.rules.optimizers import WITHIN_BACKWARD
 from studio.stages.answering import no_room, unused, view
-from studio.stages.base import Learner, Stage, rows_per_step
+from studio.stages.base import Learner, Stage, copies_start, rows_per_step
 
 if TYPE_CHECKING:
     from studio.loop.parts import Parts
@@ -167,5 +167,16 @@ def _something_that_moves(recipe: Recipe) -> str | None:
 METRICS = (("reward", True), ("kl", False), ("response_length", False))
 STAGES.add(
     "ppo",
-    Stage("ppo", "PPO", PpoArguments, "prompts", view, trainer, metrics=METRICS, batch=answers_per_step, check=check),
+    Stage(
+        "ppo",
+        "PPO",
+        PpoArguments,
+        "prompts",
+        view,
+        trainer,
+        metrics=METRICS,
+        batch=answers_per_step,
+        check=check,
+        copies=copies_start,
+    ),
 )

@@ -58,3 +58,23 @@ def test_a_reference_may_be_held_in_fewer_bits(ready: Workspace, train: Any, loo
     assert whole.code == 0, whole.err
     bits, exact = (look(ready.path(f"saves/{name}")).curve[0][1] for name in ("bits", "whole"))
     assert bits != exact and bits == pytest.approx(exact, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("values", "copied"),
+    [
+        ({}, False),
+        ({"finetuning_type": "full"}, True),
+        ({"finetuning_type": "full", "precompute_ref_log_probs": "True"}, False),
+        ({"finetuning_type": "full", "pref_loss": "simpo"}, False),
+        ({"finetuning_type": "full", "ref_model": "models/shifted"}, False),
+    ],
+)
+def test_the_plan_counts_the_copy_that_a_reference_is(
+    ready: Workspace, train: Any, values: dict[str, Any], copied: bool
+):
+    done = train(ready, "saves/planned", "--plan", **DPO, **values)
+    assert done.code == 0, done.err
+    assert ("a copy of them as the reference" in done.out + done.err) == copied
+    told = "memory: the estimate leaves out the weights of --ref_model models/shifted"
+    assert (told in done.out + done.err) == ("ref_model" in values)
