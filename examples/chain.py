@@ -48,7 +48,7 @@ OWN: dict[str, dict[str, Any]] = {
     "rm": {**LORA, "learning_rate": "3e-4", "num_train_epochs": 2, **MEASURED},
     "dpo": {**LORA, "learning_rate": "3e-4", "num_train_epochs": 2, "precompute_ref_log_probs": True, **MEASURED},
     # Short answers, many of them: what a step learns must stand out from chance.
-    "ppo": {**LORA, "learning_rate": "1e-3", "lr_scheduler_type": "constant_with_warmup", "max_steps": 14,
+    "ppo": {**LORA, "learning_rate": "1e-3", "lr_scheduler_type": "constant_with_warmup", "max_steps": 9,
             "per_device_train_batch_size": 16, "ppo_buffer_size": 3, "ppo_epochs": 2, "ppo_kl_coef": 0.05,
             "ppo_score_norm": True, "max_new_tokens": 12, "max_eval_samples": ANSWERS, "logging_steps": 1, **MEASURED},
 }  # fmt: skip
