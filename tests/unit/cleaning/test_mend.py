@@ -1,0 +1,89 @@
+"""Texts are mended where they are wrong, and left alone where they are not."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from studio.cleaning.mend import broken, remove_control, remove_html, repair_encoding, tidy_ends, tidy_space
+
+DATA = Path(__file__).parents[3] / "data"
+
+
+def texts_of(name: str) -> list[str]:
+    return [json.loads(line)["text"] for line in (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["CafÃ© dâ€™Artiste â€” open", "naÃ¯ve", "高血压患者要清淡饮食".encode().decode("latin-1")],
+)
+def test_utf8_that_was_read_as_latin1_becomes_what_it_was(text: str) -> None:
+    mended = repair_encoding(text)
+    assert mended in ("Café d’Artiste — open", "naïve", "高血压患者要清淡饮食")
+
+
+def test_utf8_that_was_read_as_gbk_becomes_what_it_was() -> None:
+    right = "这是很常见的胃病"
+    assert repair_encoding(f"A: {right.encode().decode('gbk')}.") == f"A: {right}."
+
+
+@pytest.mark.parametrize("text", ["联通", "Ärger über Öl", "价格 £5 – ¥6", "ÃO não", "ﾊﾝｶｸ ｶﾅ", "한국어 문장입니다"])
+def test_text_that_was_decoded_rightly_stays(text: str) -> None:
+    assert repair_encoding(text) == text
+
+
+def test_no_text_of_the_shipped_data_is_taken_for_a_wrong_decoding() -> None:
+    for name in ("medical_qa_zh", "tcm_classics_zh", "classics_poetry_zh"):
+        for text in texts_of(name):
+            assert repair_encoding(text) == text
+            assert remove_html(text) == text
+
+
+def test_html_goes_with_its_scripts_and_leaves_the_text_on_its_lines() -> None:
+    page = (
+        "<!DOCTYPE html><html><head><title>t</title><style>p{}</style></head><body><!-- nav --><h1>Salt</h1>"
+        '<p class="a">Eat <b>less</b> salt&nbsp;&amp; sugar.</p><script>if (a<b) x()</script><ul><li>one<li>two</ul>'
+    )
+    assert [line.strip() for line in remove_html(page).splitlines() if line.strip()] == [
+        "Salt",
+        "Eat less salt\xa0& sugar.",
+        "one",
+        "two",
+    ]
+
+
+@pytest.mark.parametrize("text", ["List<int> a; if (a < b && c > d) f<T>();", "<|im_end|>", "x <y> z", "AT&T; R&D"])
+def test_what_only_looks_like_html_stays(text: str) -> None:
+    assert remove_html(text) == text
+
+
+def test_control_and_invisible_characters_go_and_joiners_stay() -> None:
+    assert remove_control("a\x00b\u200bc\ufeffd\x1b\u202ee\ud800\r\nf\rg") == "abcde\nf\ng"
+    family, persian = "👨\u200d👩\u200d👧", "می\u200cخواهم"
+    assert remove_control(family) == family
+    assert remove_control(persian) == persian
+
+
+def test_space_is_tidied_and_indents_stay() -> None:
+    text = "\n\n　　一段话。  \ndef f():\n    return  1\t\n\n\n\n\u3000\u3000二段\xa0话。\u3000\n"
+    assert tidy_space(text) == "一段话。\ndef f():\n    return 1\n\n二段 话。"
+
+
+def test_code_in_an_answer_keeps_its_inner_spaces() -> None:
+    assert tidy_ends("a  = 1   \n\n\n\nb\t= 2") == "a  = 1\n\nb\t= 2"
+
+
+def test_the_share_of_lost_characters_counts_both_kinds() -> None:
+    assert broken("好" * 90 + "\ufffd" * 10) == pytest.approx(0.1)
+    assert broken("好" * 94 + "锟斤拷" * 2) == pytest.approx(0.06)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.sampled_from("ab 一。\n\t\r\xa0\u3000\u2003\u200b\x07<p>&;/"), max_size=40))
+def test_what_was_tidied_stays_as_it_is_when_it_is_tidied_again(text: str) -> None:
+    for mend in (tidy_space, tidy_ends, remove_control):
+        once = mend(text)
+        assert mend(once) == once

@@ -1,0 +1,54 @@
+"""Personal data is found, and numbers that are none stay."""
+
+import pytest
+
+from studio.cleaning.personal import is_identity, mask
+
+EVERY = ("mail", "phone", "id")
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["13800138000", "138 0013 8000", "138-0013-8000", "+8613800138000", "+86 13800138000", "0086-13800138000",
+     "010-62345678", "(0755)26543210", "+44 20 7946 0958", "+33 1 42 68 53 00", "(212) 555-0123", "212-555-0123"],
+)  # fmt: skip
+def test_a_telephone_number_is_masked(number: str) -> None:
+    assert mask(f"电话{number}，请来电", EVERY) == "电话[phone]，请来电"
+    assert mask(f"call {number} now", EVERY) == "call [phone] now"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2023-10-12 12:30:45", "1.2.3.4", "978-7-302-51162-3", "3.14159265358979", "1,234,567.89", "订单13912345678901号",
+     "1234567", "12800138000", "2024-2025", "QQ 1380013", "0.13800138000", "1380013800012", "+1", "18-24-30", "24/7"],
+)  # fmt: skip
+def test_other_numbers_stay(text: str) -> None:
+    assert mask(text, EVERY) == text
+
+
+def test_a_mail_address_is_masked_also_between_chinese_characters() -> None:
+    assert mask("邮箱zhang.san+1@mail.qq.com。", EVERY) == "邮箱[mail]。"
+    assert mask("user@host, @alex, a@b, me@example.com", EVERY) == "user@host, @alex, a@b, me@example.com"
+
+
+def test_an_identity_number_counts_by_birthday_and_check_character() -> None:
+    # The number that GB 11643-1999 has as its example, and the one of its appendix.
+    assert is_identity("11010519491231002X")
+    assert is_identity("440524188001010014")
+    assert not is_identity("110105194912310021")
+    assert not is_identity("11010519491331002X")
+    assert mask("身份证11010519491231002X，订单110105194912310021。", EVERY) == "身份证[id]，订单110105194912310021。"
+
+
+def test_the_check_character_is_that_of_the_norm() -> None:
+    # ISO 7064 MOD 11-2, computed as the norm defines it: the sum over all 18 is 1 modulo 11.
+    for number in ("11010519491231002X", "440524188001010014", "110101199003070134"):
+        digits = [10 if sign == "X" else int(sign) for sign in number]
+        whole = sum(digit * pow(2, 17 - place, 11) for place, digit in enumerate(digits)) % 11
+        assert is_identity(number) == (whole == 1)
+
+
+def test_only_the_kinds_that_are_asked_for_are_masked() -> None:
+    text = "13800138000 a@mail.cn"
+    assert mask(text, ("mail",)) == "13800138000 [mail]"
+    assert mask(text, ("phone",)) == "[phone] a@mail.cn"
