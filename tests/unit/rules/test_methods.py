@@ -28,6 +28,12 @@ BASE = ["--model_name_or_path=m", "--dataset=d", "--output_dir=o"]
         ("--llm_int8_threshold 4 --quantization_bit 4", "--llm_int8_threshold: only used with --quantization_bit 8"),
         ("--quantization_type fp4 --quantization_bit 8", "only used with --quantization_bit 4"),
         ("--quantization_bit 4 --finetuning_type freeze", "--quantization_bit: only used by --finetuning_type lora"),
+        ("--trainable_token_indices 7 --resize_vocab", "--resize_vocab True learns all embeddings."),
+        ("--trainable_token_indices new --additional_target lm_head", "--additional_target lm_head learns every row."),
+        ("--trainable_token_indices 7 --lora_target q_proj,embed_tokens", "puts an adapter on the same weights."),
+        ("--trainable_token_indices 9-7", "'9-7' must run from a smaller id to a larger one"),
+        ("--trainable_token_indices 7,old", "'old' must be new, an id such as 7, or a range such as 49152-49999"),
+        ("--trainable_token_indices new --finetuning_type freeze", "only used by --finetuning_type lora"),
         ("--bias all", "write --lora_bias True for biases in the adapter"),
     ],
 )
@@ -46,6 +52,7 @@ def test_it_is_told(words: str, told: str) -> None:
         "--resize_vocab --finetuning_type full",
         "--rope_scaling llama3 --rope_factor 2.5 --quantization_bit 4",
         "--llm_int8_threshold 0 --quantization_bit 8",
+        "--trainable_token_indices new,7,9-11 --additional_target norm --use_dora",
     ],
 )
 def test_it_is_taken(words: str) -> None:
