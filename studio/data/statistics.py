@@ -18,12 +18,14 @@ from typing import Any
 from studio.data.entry import DatasetEntry
 from studio.data.example import Example, sides
 from studio.data.hashes import Stamp, code_hash, file_hash, key_of, known_hash, must_be_unchanged
-from studio.data.histogram import Lengths, bars, summary
+from studio.data.histogram import Lengths, bars, percentiles, summary
 from studio.data.inspect import visible
 from studio.data.kinds import kind_of
 from studio.data.reading import counts
 from studio.data.render import Rendered, View, render
 from studio.data.report import RefusedRows
+from studio.data.survey import Survey
+from studio.data.survey import as_text as survey_as_text
 from studio.data.tokenise import Raw, Tell, chunks
 from studio.errors import RowError, counted
 from studio.model.templates import Template
@@ -84,6 +86,7 @@ class _Tally:
     equal_sides: int = 0
     systems: int = 0
     tools: int = 0
+    survey: Survey = field(default_factory=Survey)
 
     def refuse(self, raw: Raw, error: RowError, name: str, place: Workspace) -> None:
         """Take note of a row that cannot be used."""
@@ -94,8 +97,9 @@ class _Tally:
             where = f"column {error.column!r}: " if error.column else ""
             self.listed.append({"row": raw.number, "file": told.file, "row_in_file": raw.row, "why": where + error.why})
 
-    def take(self, example: Example) -> None:
+    def take(self, number: int, example: Example) -> None:
         """Take note of a row that can be read."""
+        self.survey.take(number, example, _MOST_TURNS)
         talk = [message for message in example.messages if message["role"] != "system"]
         if talk:
             self.turns[min(len(talk) + bool(example.chosen), _MOST_TURNS)] += 1
@@ -108,6 +112,9 @@ class _Tally:
 
 def statistics(question: Question, place: Workspace, progress: Tell | None = None) -> dict[str, Any]:
     """The numbers of a dataset as plain values; kept ones where nothing has changed.
+
+    Besides what `_result` counts they have all of `studio.data.survey.Survey.as_json`; `tokens` has the percentiles of
+    the lengths in tokens, and `longest_rows` in it, [{"row", "tokens"}].
 
     Raises DatasetError for a file that cannot be read, or that changes meanwhile.
     """
@@ -159,7 +166,7 @@ def _pass(
                 tally.refuse(raw, bad, entry.name, place)
                 continue
             if isinstance(raw.example, Example):
-                tally.take(raw.example)
+                tally.take(raw.number, raw.example)
             for pieces in rendered:
                 if lengths is not None and question.tokenizer and not isinstance(pieces, RowError):
                     lengths.add(raw.number, pieces, view, question.tokenizer.unknown_id)
@@ -199,6 +206,7 @@ def _result(question: Question, tally: _Tally, lengths: Lengths | None, hashes: 
         "equal_sides": tally.equal_sides,
         "with_system": tally.systems,
         "with_tools": tally.tools,
+        **tally.survey.as_json(),
         "cutoff_len": view.cutoff_len,
         "documents": view.documents,
         "tokenizer": question.tokenizer.name if question.tokenizer else "",
@@ -209,7 +217,8 @@ def _result(question: Question, tally: _Tally, lengths: Lengths | None, hashes: 
 
 def _of_tokens(lengths: Lengths, cutoff: int) -> dict[str, Any]:
     found = {each.name: getattr(lengths, each.name) for each in fields(lengths) if each.name != "lengths"}
-    return {**found, **summary(lengths.lengths), **bars(lengths.lengths, cutoff)}
+    found["longest_rows"] = [{"row": -row, "tokens": size} for size, row in sorted(lengths.longest_rows, reverse=True)]
+    return {**percentiles(lengths.lengths), **found, **summary(lengths.lengths), **bars(lengths.lengths, cutoff)}
 
 
 def as_text(found: Mapping[str, Any]) -> str:
@@ -221,6 +230,7 @@ def as_text(found: Mapping[str, Any]) -> str:
     if found["turns"]:
         turns = ", ".join(f"{each['count']:,} of {each['turns']}" for each in found["turns"])
         said.append(f"turns of a conversation: {turns} (those of {found['most_turns']} or more together)")
+    said += survey_as_text(found)
     if tokens is None:
         return "\n".join([*said, "For numbers in tokens name a model with --model_name_or_path."])
     share = tokens["learned"] / max(tokens["tokens"], 1)
