@@ -3,6 +3,7 @@
 #   make webui      set-up, a small real model in models/, then the studio in the browser
 #   make demo       set-up, then the main job on a real model: tune, merge, ask before and after
 #   make demo-chain set-up, then pt → sft → rm → ppo and → dpo on a real model, measured before and after each
+#   make demo-language  set-up, then a new language for that model: clean, extend the vocabulary, pretrain, measure
 #   make test       set-up, then every test but `slow` and `gpu`
 #   make test-all   set-up, then every test but `gpu`
 #   make check      style, types, import direction, house tests
@@ -20,10 +21,10 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .DELETE_ON_ERROR:
 # What to pass on: make webui WEBUI='--port 8080 --root /mnt/models'
 WEBUI  ?=
-.PHONY: help install webui demo demo-chain test test-all check clean clean-all
+.PHONY: help install webui demo demo-chain demo-language test test-all check clean clean-all
 
 help:
-	@sed -n '2,9p' Makefile | cut -c5-
+	@sed -n '2,10p' Makefile | cut -c5-
 
 install: $(VENV)/.installed
 
@@ -53,6 +54,9 @@ demo: $(VENV)/.demo
 
 demo-chain: $(VENV)/.demo
 	HF_HUB_OFFLINE=1 $(BIN)/python examples/chain.py
+
+demo-language: $(VENV)/.demo
+	HF_HUB_OFFLINE=1 $(BIN)/python examples/language.py
 
 # One thread a test: processes with several each wait for one another on a small machine.
 test test-all check: export OMP_NUM_THREADS := 1

@@ -83,8 +83,8 @@ class Chain:
         whole = self.folder.joinpath(*names)
         return str(whole.relative_to(ROOT) if whole.is_relative_to(ROOT) else whole)
 
-    def command(self, name: str, *words: str) -> str:
-        """Run one command of the studio, show it, take its time, and return what it printed."""
+    def command(self, name: str, *words: str, shown: bool = True) -> str:
+        """Run one command of the studio, show it and what it prints, take its time, and return what it printed."""
         print(f"\n$ {shlex.join(['studio', *words])}", flush=True)
         began, used = time.monotonic(), processor_s()
         done = subprocess.run(
@@ -95,7 +95,8 @@ class Chain:
         self.used[name] = self.used.get(name, 0.0) + processor_s() - used
         if done.returncode:
             sys.exit(done.returncode)
-        print(done.stdout.strip(), flush=True)
+        if shown:
+            print(done.stdout.strip(), flush=True)
         return done.stdout.strip()
 
     def train(self, stage: str, model: str, rows: str, held_out: str = "", **more: Any) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.arguments.method import MethodArguments
-from studio.errors import ModelError
+from studio.errors import ModelError, counted
 from studio.model.classifier import HEAD, is_reward_model
+from studio.model.token_rows import ids_of
 from studio.model.weights import Tensor
 from studio.registry import did_you_mean
 
@@ -60,6 +61,7 @@ def _lora(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Pa
     names = [name for name, _ in model.named_modules()]
     check_modules("additional_target", method.additional_target, names)
     check_modules("exclude_modules", method.exclude_modules, names)
+    tokens = ids_of(method.trainable_token_indices)
     config = LoraConfig(
         task_type="SEQ_CLS" if head == "score" else "CAUSAL_LM",
         r=method.lora_rank,
@@ -68,6 +70,7 @@ def _lora(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Pa
         target_modules=linear_targets(model, method.lora_target),
         exclude_modules=list(method.exclude_modules) or None,
         modules_to_save=list(method.additional_target) or None,
+        trainable_token_indices=dict.fromkeys(_ends(model), tokens) if tokens else None,
         use_rslora=method.use_rslora,
         use_dora=method.use_dora,
         lora_bias=method.lora_bias,
@@ -118,6 +121,11 @@ def told(learner: torch.nn.Module) -> str:
         return text
     targets = sorted({str(name).rpartition(".")[2] for name in config["default"].target_modules})
     text += f", in adapters on {', '.join(targets)}"
+    rows = config["default"].trainable_token_indices
+    if rows:
+        ends = rows if isinstance(rows, dict) else {"the embeddings": rows}
+        count = len(next(iter(ends.values())))
+        text += f", and {counted(count, 'row')} of {' and '.join(name.rpartition('.')[2] for name in ends)}"
     # Experts are one tensor for all of them, not layers, and peft puts its adapters on layers.
     left = {
         name.rpartition(".")[2]
@@ -129,6 +137,18 @@ def told(learner: torch.nn.Module) -> str:
 
 def _is_tied(model: PreTrainedModel) -> bool:
     return bool(getattr(model.config, "tie_word_embeddings", False))
+
+
+def _ends(model: PreTrainedModel) -> list[str]:
+    """The names of the embeddings and of a head with weights of its own. Raises ModelError for a head with a bias."""
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if getattr(head, "bias", None) is not None:
+        raise ModelError(
+            "--trainable_token_indices: the head of this model adds a bias, which peft leaves out where rows of it "
+            "learn. Train both ends whole with --additional_target."
+        )
+    ends = [embeddings] if head is None or head.weight is embeddings.weight else [embeddings, head]
+    return [name for name, module in model.named_modules() if any(module is end for end in ends)]
 
 
 def linear_targets(model: PreTrainedModel, asked: Iterable[str]) -> list[str]:

@@ -13,8 +13,9 @@ from studio.model.report import Report
 RUN = "run.json"
 # What of a run's recipe a reader of the card wants to know, by flat name.
 TOLD = (
-    "stage", "finetuning_type", "dataset", "train_file", "template", "cutoff_len", "learning_rate", "num_train_epochs",
-    "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "lora_rank", "lora_alpha",
+    "stage", "finetuning_type", "dataset", "train_file", "mix_strategy", "interleave_probs", "sample_policy_file",
+    "template", "cutoff_len", "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size",
+    "gradient_accumulation_steps", "lora_rank", "lora_alpha",
     "quantization_bit", "quantization_type", "optim", "seed",
 )  # fmt: skip
 
@@ -38,7 +39,8 @@ def run_card(record: Mapping[str, Any], method: str) -> str:
     """The card of a run's own folder, from its run.json."""
     settings, base = _flat(record["recipe"]), str(record.get("parents", ["its base"])[0])
     rows = [f"| {key} | {_cell(settings[key])} |" for key in TOLD if settings.get(key)]
-    results = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in record.get("results", {}).items()}
+    measured = {k: v for k, v in record.get("results", {}).items() if not isinstance(v, list | dict)}
+    results = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in measured.items()}
     numbers = [f"| {key} | {_cell(value)} |" for key, value in results.items()]
     library = "peft" if method == "lora" else "transformers"
     front = [

@@ -11,12 +11,13 @@ from typing import Any
 from studio.model.classifier import is_classifier
 from studio.model.code import own_code
 from studio.model.modelfile import modelfile
+from studio.model.token_rows import VOCABULARY
 from studio.model.tokenizer_files import BESIDE, SOURCES, TOKENIZER_FILE, read_object
 from studio.workspace import write_json, write_text
 
 TEMPLATE_FILE = "chat_template.jinja"
 MORE_TEMPLATES = "additional_chat_templates"
-TOKENIZER_FILES = (*SOURCES, *BESIDE, TOKENIZER_FILE, "chat_template.json", "tekken.json")
+TOKENIZER_FILES = (*SOURCES, *BESIDE, TOKENIZER_FILE, "chat_template.json", "tekken.json", VOCABULARY)
 TOKENIZER_SIGNS = (*SOURCES, TOKENIZER_FILE, "tokenizer_config.json")
 
 

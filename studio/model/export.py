@@ -64,7 +64,7 @@ def export(
     StudioError for a target that exists or lies within its sources.
     """
     started = time.monotonic()
-    refuse_existing(target, replace=asked.overwrite_export_dir)
+    refuse_existing(target, replace=asked.overwrite_export_dir, allowed_by="overwrite_export_dir")
     refuse_nested(target, [base, *adapters])
     opened = [open_adapter(folder) for folder in adapters]
     detour = _detour(opened)

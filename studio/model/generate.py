@@ -86,7 +86,8 @@ def open_speaker(
     adapter = (folder / CONFIG).is_file()
     root = (base or base_of(folder)) if adapter else folder
     home = folder if any(folder.glob("tokenizer*")) else root
-    tokenizer = open_tokenizer(home, cache, trust=asked is not None and asked.trust_remote_code)
+    if tokenizer is None:
+        tokenizer = open_tokenizer(home, cache, trust=asked is not None and asked.trust_remote_code)
     if template is None and tokenizer.chat_template:
         template = Template(tokenizer.name, tokenizer.chat_template, "the model's own", False)
     model = _model(root, folder if adapter else None, asked or ModelArguments(), dtype)

@@ -26,9 +26,10 @@ PREFIX = ".tmp-export-"
 
 
 @contextlib.contextmanager
-def staged(target: Path, *, replace: bool = False) -> Iterator[Path]:
+def staged(target: Path, *, replace: bool = False, lists: bool = True) -> Iterator[Path]:
     """Give a temporary folder beside `target`; it becomes `target` when the block ends well.
 
+    Without `lists` no manifest is written: the block writes a list of its own, and syncs its files.
     With `replace` a folder that stands there is first moved aside to `<name>.old-<time>`.
     When the block raises, the temporary folder is removed and nothing else has changed.
     Raises StudioError when `target` exists and `replace` is off.
@@ -39,7 +40,8 @@ def staged(target: Path, *, replace: bool = False) -> Iterator[Path]:
     folder, handle = _locked_folder(target)
     try:
         yield folder
-        seal(folder)
+        if lists:
+            seal(folder)
         refuse_existing(target, replace=replace)
         if target.exists():
             target.rename(aside(target))
@@ -50,12 +52,12 @@ def staged(target: Path, *, replace: bool = False) -> Iterator[Path]:
         os.close(handle)
 
 
-def refuse_existing(target: Path, *, replace: bool) -> None:
-    """Raise StudioError when something stands at `target` that may not be moved aside."""
+def refuse_existing(target: Path, *, replace: bool, allowed_by: str = "overwrite_output_dir") -> None:
+    """Raise StudioError when something stands at `target` that may not be moved aside unless `allowed_by` says so."""
     if target.exists() and not replace:
         raise StudioError(
             f"the target must be a new folder; {target} exists already. Choose another name, "
-            "or set overwrite_export_dir to move the old one aside."
+            f"or set {allowed_by} to move the old one aside."
         )
 
 
@@ -67,7 +69,7 @@ def refuse_nested(target: Path, sources: Sequence[Path]) -> None:
         if real == inner or inner in real.parents or real in inner.parents:
             raise StudioError(
                 f"the target must lie apart from what it is made of; {target} and {source} lie within each "
-                "other. Choose another export_dir."
+                "other. Choose another folder to write."
             )
 
 

@@ -20,13 +20,17 @@ def rows(place: Workspace, command: Any) -> Rows:
     return previewed(place, command, "tiny_sft")
 
 
-@pytest.mark.parametrize("more", [{}, {"use_rslora": "True"}, {"use_dora": "True"}], ids=["lora", "rslora", "dora"])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"use_rslora": "True"}, {"use_dora": "True"}, {"trainable_token_indices": "100-139"}],
+    ids=["lora", "rslora", "dora", "new rows"],
+)
 def test_merged_weights_answer_as_the_adapter_does(
     place: Workspace, train: Any, command: Any, rows: Rows, record: Any, more: dict[str, str]
 ):
     from peft import PeftModel
 
-    name = next(iter(more), "lora").removeprefix("use_")
+    name = next(iter(more), "lora").removeprefix("use_").replace("trainable_token_indices", "new_rows")
     done = train(place, f"saves/{name}", **LEARNED, **more)
     assert done.code == 0, done.err
     words = f"export --model_name_or_path models/tiny-chat --adapter_name_or_path saves/{name}"

@@ -54,6 +54,18 @@ def test_without_training_the_untouched_model_is_measured(
     assert results["eval_loss"] == pytest.approx(loss, abs=1e-5)
     assert results["eval_accuracy"] == pytest.approx(accuracy, abs=1e-9)
     assert results["eval_perplexity"] == pytest.approx(math.exp(loss), rel=1e-5)
+    texts, nats = learned_texts(place, rendered), loss * sum(sum(row["loss_mask"]) for row in rendered)
+    for name, size in (("character", len("".join(texts))), ("byte", len("".join(texts).encode()))):
+        assert results[f"eval_bits_per_{name}"] == pytest.approx(nats / math.log(2) / size, rel=1e-5)
+
+
+def learned_texts(place: Workspace, rendered: list[dict[str, Any]]) -> list[str]:
+    """What the targets of each row say, without the marks that end a turn."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(place.path("models/tiny-chat"))
+    kept = [[id for id, learned in zip(row["input_ids"], row["loss_mask"], strict=True) if learned] for row in rendered]
+    return [tokenizer.decode(ids, skip_special_tokens=True) for ids in kept]
 
 
 @pytest.fixture(scope="module")

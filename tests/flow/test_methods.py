@@ -281,6 +281,8 @@ def test_new_tokens_get_embeddings_that_learn_and_are_kept(
         ({"use_liger_kernel": "True"}, "--use_liger_kernel True: its kernels are made for a GPU"),
         ({"flash_attn": "fa2"}, "--flash_attn fa2: its kernels are made for a GPU"),
         ({"lora_bias": "True"}, "down_proj, gate_proj, o_proj, up_proj have none. Write --lora_target k_proj,q_proj,v"),
+        ({"trainable_token_indices": "new"}, "tiny-chat has no vocabulary.json that names new tokens"),
+        ({"trainable_token_indices": "0-99999"}, "0-99999: every id must have an embedding; this model has"),
         ({"pissa_init": "True", "quantization_bit": 4}, "--quantization_bit 4 holds them rounded"),
         ({"resize_vocab": "True", "quantization_bit": 8}, "the embeddings of a base in 8 bits cannot grow"),
     ],

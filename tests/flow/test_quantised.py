@@ -152,10 +152,11 @@ def test_packed_rows_and_recomputed_activations_change_no_number(place: Workspac
         {"use_dora": "True"},
         {"use_rslora": "True", "loraplus_lr_ratio": 16, "optim": "paged_adamw_8bit"},
         {"additional_target": "embed_tokens"},
+        {"trainable_token_indices": "5-60"},
         {"adapter_name_or_path": "saves/nf4"},
         {"bf16": "True"},
     ],
-    ids=["dora", "rslora and lora+", "embedding", "from an adapter", "bf16"],
+    ids=["dora", "rslora and lora+", "embedding", "rows of it", "from an adapter", "bf16"],
 )
 def test_other_ways_to_adapt_work_on_four_bits(place: Workspace, train: Any, look: Any, whole: Any, more: Any):
     whole("nf4")

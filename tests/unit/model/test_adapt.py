@@ -43,3 +43,23 @@ def test_an_adapter_of_another_model_is_a_sentence(tmp_path: Path) -> None:
     model = GPT2LMHeadModel.from_pretrained(gpt2(tmp_path / "gpt2"))
     with pytest.raises(ModelError, match="must have been trained on this model"):
         adapt(model, MethodArguments(), [tmp_path / "adapter"])
+
+
+@pytest.mark.parametrize("asked", ["embed_tokens", "embed_tokens,lm_head"])
+def test_embeddings_that_learn_whole_stay_one_with_the_head_they_are_tied_to(tmp_path: Path, asked: str) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = qwen(tmp_path / "base")
+    learner = adapt(AutoModelForCausalLM.from_pretrained(folder), MethodArguments(additional_target=asked), ())
+    ids = torch.tensor([[1, 5, 9]])
+    optimizer = torch.optim.SGD([weight for weight in learner.parameters() if weight.requires_grad], lr=0.5)
+    learner(input_ids=ids, labels=ids).loss.backward()
+    optimizer.step()
+    ends = learner.get_input_embeddings(), learner.get_output_embeddings()
+    first, last = (end.modules_to_save["default"].weight for end in ends)
+    assert first is last
+    merged = learner.merge_and_unload()
+    assert torch.equal(merged.get_input_embeddings().weight, merged.get_output_embeddings().weight)
+    before = AutoModelForCausalLM.from_pretrained(folder)
+    assert not torch.equal(merged.get_input_embeddings().weight, before.get_input_embeddings().weight)

@@ -33,6 +33,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "input trained whole": {"modules_to_save": ["embed_tokens"]},
     "both trained whole": {"modules_to_save": ["embed_tokens", "lm_head"]},
     "some tokens": {"trainable_token_indices": [3, 9]},
+    "some tokens of both ends": {"trainable_token_indices": {"embed_tokens": [3, 9], "lm_head": [3, 9]}},
 }
 
 
