@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from studio.data.rows import Rows
 
 NO_LOSS = -100
+# Of prctl(2): the signal that a process gets when the one that began it ends.
+_ON_PARENTS_DEATH = 1
 
 
 class Groups(torch.utils.data.Dataset[list[int]]):
@@ -33,7 +37,8 @@ class Deaf:
     """Begins a worker of the loader as upstream does, and lets it ignore what asks a run to stop.
 
     A shell and a container send a signal to every process. The one that trains saves its step and then ends its
-    workers; had they died before, the step would have no rows.
+    workers; had they died before, the step would have no rows. Where that one is killed its workers end with it: they
+    hold the files it had open, the lock of its folder among them, which would keep the next attempt out.
     """
 
     begin: Callable[[int], None] | None
@@ -42,6 +47,8 @@ class Deaf:
         """Begin worker `number`."""
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, signal.SIG_IGN)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_ON_PARENTS_DEATH, signal.SIGKILL)
         if self.begin is not None:
             self.begin(number)
 

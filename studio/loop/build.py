@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from studio.loop.batch import Collator, Groups
 from studio.loop.parts import Parts
+from studio.loop.seen import SeenRows
 from studio.loop.step import WithGroups
 from studio.loop.trackers import guard_trackers
 from studio.loop.trainer import StudioTrainer
@@ -19,7 +20,7 @@ Kind = TypeVar("Kind", bound=StudioTrainer)
 
 def build(kind: type[Kind], parts: Parts, /, collator: type[Collator] = Collator, **more: Any) -> Kind:
     """A trainer of this kind over the parts' groups; `more` is what only its own constructor takes."""
-    return wire(
+    trainer = wire(
         kind,
         parts,
         held_out_collator=WithGroups(collator(parts.held_out_rows, parts.pad_id)) if parts.held_out_rows else None,
@@ -29,6 +30,8 @@ def build(kind: type[Kind], parts: Parts, /, collator: type[Collator] = Collator
         data_collator=WithGroups(collator(parts.rows, parts.pad_id)),
         **more,
     )
+    trainer.seen = SeenRows(parts.rows)
+    return trainer
 
 
 def wire(kind: type[Kind], parts: Parts, /, **given: Any) -> Kind:
@@ -49,6 +52,11 @@ def wire(kind: type[Kind], parts: Parts, /, **given: Any) -> Kind:
     parts.watch.trainer = trainer
     quiet(trainer)
     guard_trackers(trainer, parts.say)
+    if parts.recipe.training.eval_methods:
+        from studio.loop.methods import Methods
+
+        # Behind the trackers, which begin before anything is measured.
+        trainer.add_callback(Methods(parts, trainer))
     if (alpha := parts.recipe.training.neftune_noise_alpha) is not None:
         _add_noise(trainer, alpha)
     return trainer

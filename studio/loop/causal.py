@@ -16,12 +16,17 @@ from studio.loop.batch import NO_LOSS, document_lengths
 from studio.loop.build import build
 from studio.loop.head import gives_logits, passing, summed_loss, worth_it
 from studio.loop.parts import Parts
+from studio.loop.streaming import stream_trainer
 from studio.loop.trainer import Measured, StudioTrainer
+from studio.model.bits import Extents, extents, told_bits
+from studio.model.tokenizer import LightTokenizer
 
 
 def causal_trainer(parts: Parts) -> CausalTrainer:
     """A trainer of next-token prediction over the parts' groups."""
-    return build(CausalTrainer, parts)
+    trainer = (stream_trainer if parts.material.stream else build)(CausalTrainer, parts)
+    trainer.tokenizer_read = parts.material.tokenizer
+    return trainer
 
 
 class CausalTrainer(StudioTrainer):
@@ -29,9 +34,12 @@ class CausalTrainer(StudioTrainer):
 
     # Whether the model's logits are what its head gives; None until it is asked.
     plain_head: bool | None = None
+    # What its rows were made with, and what each token of it stands for, which is asked when rows are measured.
+    tokenizer_read: LightTokenizer | None = None
+    extents: Extents | None = None
 
     def measure(self, model: Any, inputs: dict[str, torch.Tensor]) -> Measured:
-        """Summed cross-entropy and the number of labels; of held-out rows also how many are predicted right."""
+        """Summed cross-entropy and the number of labels; of held-out rows also what is right, and the bits."""
         self.document_lengths = document_lengths(inputs)  # read by the noise on the embeddings
         smoothing = self.args.label_smoothing_factor if model.training else 0.0
         if model.training and self._by_pieces(model, inputs):
@@ -47,7 +55,16 @@ class CausalTrainer(StudioTrainer):
         if model.training:
             return Measured(total, len(targets_L))
         right = int((logits_LV.argmax(-1) == targets_L).sum())
-        return Measured(total, len(targets_L), {"accuracy": (right, len(targets_L))})
+        told: dict[str, tuple[Any, int]] = {"accuracy": (right, len(targets_L))}
+        return Measured(total, len(targets_L), told | self._bits(float(total), targets_L))
+
+    def _bits(self, nats: float, targets_L: torch.Tensor) -> dict[str, tuple[Any, int]]:
+        """Bits per character and per byte of the targets, as sums and counts."""
+        if self.tokenizer_read is None:
+            return {}
+        if self.extents is None:
+            self.extents = extents(self.tokenizer_read)
+        return {**told_bits(nats, targets_L.cpu().numpy(), self.extents)}
 
     def _by_pieces(self, model: Any, inputs: dict[str, torch.Tensor]) -> bool:
         """Whether the head goes over some labels at a time: where it pays and the model only reads its logits off."""
@@ -62,7 +79,7 @@ class CausalTrainer(StudioTrainer):
         return self.plain_head
 
     def metrics(self, means: dict[str, float]) -> dict[str, float]:
-        """Loss, perplexity and accuracy over all labels."""
+        """Loss, perplexity, accuracy and bits over all labels."""
         return {"perplexity": math.exp(min(means["loss"], 700)), "accuracy": 0.0} | means
 
 

@@ -29,8 +29,9 @@ def complaints(recipe: Recipe, material: Material) -> list[str]:
         "lora, or --ppo_engine own.": method.finetuning_type != "lora",
         "loads the base from its folder, as it was before other adapters went into it or its config changed. Merge "
         "these first with studio export, or use --ppo_engine own.": merged > 0 or bool(material.changes),
-        "takes plain adapters, without --pissa_init, --use_dora and --additional_target. Leave them out, or use "
-        "--ppo_engine own.": method.pissa_init or method.use_dora or bool(method.additional_target),
+        "takes plain adapters, without --pissa_init, --use_dora, --additional_target and --trainable_token_indices. "
+        "Leave them out, or use --ppo_engine own.": method.pissa_init or method.use_dora
+            or bool(method.additional_target or method.trainable_token_indices),
     }  # fmt: skip
     return [f"--ppo_engine vllm: {told}" for told, holds in reasons.items() if holds]
 

@@ -43,6 +43,8 @@ def settings(
     values |= _decided(recipe, folder, hardware, precision)
     values |= _checkpointing(values["gradient_checkpointing_kwargs"], checkpointing, rounding)
     values["deepspeed"] = _divided(zero, hardware)
+    if recipe.data.streaming:
+        values["ignore_data_skip"] = True  # the stream itself goes on from where it was
     try:
         made = transformers.TrainingArguments(**values)
         _try_out(made)
@@ -120,6 +122,8 @@ def _decided(recipe: Recipe, folder: Path, hardware: Hardware, precision: Precis
         "bf16": precision == "bf16",
         "fp16": precision == "fp16",
         "do_eval": recipe.evaluates,
+        # Without held-out rows it is the studio's own methods alone that are due.
+        "eval_strategy": training.eval_strategy if recipe.evaluates else "no",
         "eval_steps": training.eval_steps or training.logging_steps,
         "metric_for_best_model": metric or (first if best else None),
         "greater_is_better": dict(recipe.way.metrics)[metric or first] if metric or best else None,

@@ -17,7 +17,8 @@ from studio.jobs.signals import StopFlag
 from studio.loop.batch import NO_LOSS, Deaf
 from studio.loop.incidents import Incidents
 from studio.loop.saving import CheckpointWriter, unreadable_told
-from studio.loop.step import Step
+from studio.loop.seen import Seen, SeenRows, restored
+from studio.loop.step import GROUPS, Step
 from studio.loop.tally import Measured as Measured
 from studio.loop.tally import added, means
 
@@ -53,6 +54,9 @@ class StudioTrainer(transformers.Trainer):
         self.incidents = incidents or Incidents()
         self.step = Step(self, self.incidents)
         self.tokens_seen = 0
+        # Rows and tokens by dataset, and how they stood over all processes when last told.
+        self.seen: Seen | None = None
+        self.seen_total = torch.zeros(0, 2, dtype=torch.int64)
         # What the batches since the last point told, by name: sum and count.
         self.told: dict[str, tuple[Any, int]] = {}
         # An evaluation that a stop put off; the resumed run begins with it.
@@ -104,6 +108,8 @@ class StudioTrainer(transformers.Trainer):
         if "loss" in logs and self.told:
             logs = logs | means(self.told, self.accelerator)
             self.told = {}
+        if "loss" in logs:
+            self.count_seen()
         super().log(logs, *args, **kwargs)
 
     @property
@@ -115,7 +121,15 @@ class StudioTrainer(transformers.Trainer):
         """One batch of a step; a loss that is not finite twice ends the run before it reaches the weights."""
         if self.state.global_step == 0 and not self.tokens_seen and self.args.should_save:
             self.writer.first_batch(inputs)
-        return self.step.take(model, inputs, num_items_in_batch)
+        loss = self.step.take(model, inputs, num_items_in_batch)
+        if isinstance(self.seen, SeenRows):
+            self.seen.take(inputs.get(GROUPS) or ())
+        return loss
+
+    def count_seen(self) -> None:
+        """Add up over all processes what each dataset gave; all take part."""
+        if self.seen is not None:
+            self.seen_total = self.seen.total(self.accelerator).clone()
 
     def micro_step(self, model: Any, inputs: Any, items: Any) -> torch.Tensor:
         """The loss of what goes through the model at a time, with its gradients added."""
@@ -255,6 +269,7 @@ class StudioTrainer(transformers.Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.refuse_broken_weights()
+        self.count_seen()
         self.store_flos()
         with self.writer.checkpoint(self.state, self.accelerator) as folder:
             self.save_model(str(folder), _internal_call=True)
@@ -280,6 +295,7 @@ class StudioTrainer(transformers.Trainer):
             "tokens_seen": self.tokens_seen,
             "evaluation_due": self.evaluation_due,
             "told": {name: [float(total), count] for name, (total, count) in self.told.items()},
+            "seen": {"names": self.seen.names, "counts": self.seen_total.tolist()} if self.seen else {},
         }
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -302,5 +318,7 @@ class StudioTrainer(transformers.Trainer):
             self._total_loss_scalar = state["loss_total"]
             self.tokens_seen = state["tokens_seen"]
             self.told = {name: (total, count) for name, (total, count) in state.get("told", {}).items()}
+        if self.seen is not None and self.args.process_index == 0:
+            restored(self.seen, state.get("seen") or {})
         if state.get("evaluation_due"):
             self._determine_best_metric(self._evaluate(None, None), None)

@@ -130,6 +130,8 @@ class Watch(TrainerCallback):
         trained = known["loss"] is not None
         if note := self._note(state.global_step, trained=trained):
             values["note"] = note  # type: ignore[assignment]  # the one value that is text
+        if trained and self.trainer is not None and self.trainer.seen is not None and len(self.trainer.seen.names) > 1:
+            values["seen"] = self.trainer.seen.as_json(self.trainer.seen_total)  # type: ignore[assignment]
         rate = self._tokens_per_s(elapsed_s) if trained else None
         point = Point(
             step=state.global_step,

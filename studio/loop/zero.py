@@ -224,6 +224,7 @@ def _not_divided(zero: Zero, recipe: Recipe, *, rounded: bool) -> Iterator[str]:
         "--finetuning_type freeze": method.finetuning_type == "freeze",
         "--use_dora True": method.use_dora,
         "--additional_target": bool(method.additional_target),
+        "--trainable_token_indices": bool(method.trainable_token_indices),
         "--adapter_name_or_path": bool(recipe.model.adapter_name_or_path),
         "--trust_remote_code True": recipe.model.trust_remote_code,
     }

@@ -46,15 +46,17 @@ def run_work(work: Work, words: list[str], workspace: str) -> int:
     from studio.jobs.signals import StopFlag
 
     stop = StopFlag()
-    stop.saved = "nothing of it is kept"
+    stop.saved, stop.next = "nothing of it is kept", "begins anew"
     stop.install()
     ear = Terminal()
     for note in notes:
         ear.say(note)
     doer = work.doer()
-    found = doer.run(asked, place, ear)
+    try:
+        found = doer.run(asked, place, ear)
+    finally:
+        ear.close()
     stop.saved = "what it wrote is complete"
-    ear.close()
     told.result(found)
     print(json.dumps(found, ensure_ascii=False) if as_data else doer.as_text(found))
     return 0

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from studio.arguments.base import Arguments, Names, Text, arg
-from studio.errors import StoppedError
 from studio.recipe import ArgumentSet
 from studio.registry import Registry
 from studio.workspace import Workspace
@@ -68,7 +67,7 @@ class Work:
     `kind` is that of its job: "data" goes on beside everything, "eval" has its device alone. `output` names the
     argument with the folder or file that is written, "" for none. `about` stands on top of its help.
     `facts` is a quick look for the page before the start, without a heavy import (sizes, what would be written).
-    `again`: whether a job that the machine ended may start again by itself.
+    A job that the machine ended starts again by itself, from its beginning: what it writes must appear whole.
     """
 
     name: str
@@ -103,8 +102,3 @@ WORKS: Registry[Work] = Registry("work", _load)
 def of_verb(verb: str) -> dict[str, Work]:
     """The works below a verb, by their second word: of_verb("data")["clean"]."""
     return {work.words[1]: work for work in (WORKS[name] for name in WORKS) if work.words[0] == verb}
-
-
-def stopped(kept: str) -> StoppedError:
-    """The error of a work that was asked to stop; `kept` says what is left of it."""
-    return StoppedError(f"stopped on request; {kept}.")

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from studio import remote
 from studio.errors import RewardError
-from studio.rewards import service
+from studio.remote import LARGEST_REPLY
 from studio.rewards.base import Sample
-from studio.rewards.service import LARGEST_REPLY, ServiceReward, probe, url_complaint
+from studio.rewards.service import ServiceReward, probe, url_complaint
 
 SAMPLES = [Sample((), "good"), Sample((), "bad")]
 # A reply: status, body (or what is made of the request), headers, and seconds to wait before it.
@@ -67,7 +68,7 @@ def serve() -> Iterator[Callable[..., tuple[str, list[dict[str, Any]]]]]:
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(remote, "FIRST_WAIT_S", 0.01)
 
 
 def asking(url: str, retries: int = 2, timeout_s: float = 5.0) -> ServiceReward:
