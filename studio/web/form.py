@@ -21,6 +21,7 @@ from studio.recipe import STAGES, Recipe, arguments_of_all, make_recipe
 from studio.rewards.service import url_complaint
 from studio.web.naming import made_whole, model_name_of
 from studio.web.site import Site
+from studio.web.trust import code_complaints
 from studio.workspace import Workspace
 
 # The box of a form in which further arguments stand as JSON.
@@ -28,12 +29,10 @@ EXTRA = "extra_arguments"
 _PATHS = ("model_name_or_path", "adapter_name_or_path", "tokenizer_name_or_path", "cache_dir", "train_file",
           "validation_file", "dataset_dir", "output_dir", "resume_from_checkpoint", "deepspeed",
           "reward_model", "reward_model_adapters", "reward_function", "ref_model", "ref_model_adapters",
-          "test_reward_model_acc_files", "template")  # fmt: skip
+          "test_reward_model_acc_files", "template", "sample_policy_file", "img_log_dir")  # fmt: skip
 # Of these, the folders of models: one that is not there is told before the start.
 _FOLDERS = ("model_name_or_path", "adapter_name_or_path", "reward_model", "reward_model_adapters", "ref_model",
             "ref_model_adapters")  # fmt: skip
-# Every way to say no; whatever else stands there may mean yes.
-_NO = ("", "false", "f", "no", "n", "off", "0", "0.0", "none", "null")
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ def beyond(site: Site, raw: Mapping[str, Any], recipe: Recipe | None) -> list[st
     """What the page refuses beyond what a command would: foreign code, paths outside, datasets that are not there."""
     # What was read counts, not how it was written: there are many ways to say True, and other names of arguments.
     raw = {**raw, **(recipe.changes() if recipe is not None else {})}
-    complaints = _trusting(site, raw)
+    complaints = code_complaints(site, raw)
     for name in _PATHS:
         value = raw.get(name)
         value = list(value.values()) if isinstance(value, dict) else value
@@ -180,37 +179,11 @@ def refuse_words(site: Site, words: Sequence[str]) -> None:
         raise ArgumentError(complaints)
 
 
-def refuse_trust(site: Site, argv: Sequence[str]) -> None:
-    """Hold a job that was made earlier against what this studio may run now. Raises ArgumentError."""
-    raw: dict[str, Any] = {}
-    with contextlib.suppress(StudioError):
-        raw = read_raw(argv[1:], arguments_of_all(), site.workspace.root)
-    if complaints := _trusting(site, raw):
-        raise ArgumentError(complaints)
-
-
 def _is_path(name: str, value: str) -> bool:
     """Whether a value names something on this machine, not a template by its name or a service by its address."""
     if name == "template":
         return "/" in value or value.endswith(".jinja")
     return name != "reward_model" or not value.lower().startswith(("http://", "https://"))
-
-
-def _trusting(site: Site, raw: Mapping[str, Any]) -> list[str]:
-    if site.trusts_code:
-        return []
-    complaints = []
-    if str(raw.get("trust_remote_code", False)).strip().lower() not in _NO:
-        complaints.append(
-            "--trust_remote_code True: this studio runs no code of models. Whoever starts it may allow that, with "
-            "studio webui --trust_remote_code; or leave it out."
-        )
-    if raw.get("reward_function"):
-        complaints.append(
-            "--reward_function: this studio runs no code that the page names. Whoever starts it may allow that, with "
-            "studio webui --trust_remote_code; or run the command in a terminal."
-        )
-    return complaints
 
 
 def _outside(name: str, path: str, place: Workspace) -> list[str]:

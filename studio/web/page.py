@@ -7,11 +7,11 @@ import gradio
 from studio.web.language import word
 from studio.web.panel import panel
 from studio.web.site import Site
-from studio.web.tabs import chat, datasets, export, jobs, top, train
+from studio.web.tabs import chat, datasets, evaluate, export, jobs, top, train, vocabulary
 
 # Name of the tab (also in the page's address: #train) → what builds it.
-TABS = {"train": train.build, "datasets": datasets.build, "jobs": jobs.build, "chat": chat.build,
-        "export": export.build}  # fmt: skip
+TABS = {"train": train.build, "datasets": datasets.build, "vocabulary": vocabulary.build, "jobs": jobs.build,
+        "evaluate": evaluate.build, "chat": chat.build, "export": export.build}  # fmt: skip
 
 
 def theme() -> gradio.themes.Base:

@@ -39,7 +39,7 @@ FORM_GROUPS: dict[str, tuple[str, ...]] = {
     "rollout": (),
     "stage": (),
     "method": (),
-    "lora": ("lora", "additional_target", "use_rslora", "use_dora"),
+    "lora": ("lora", "additional_target", "trainable_token", "use_rslora", "use_dora"),
     "freeze": ("freeze",),
     "quantization": ("quantization", "double_quantization"),
     "data": ("validation_file",),
@@ -58,6 +58,8 @@ FORM_GROUPS: dict[str, tuple[str, ...]] = {
 OWN = ("rlhf", "rlhf_more", "rollout", "stage")
 # Arguments about rows that share a sequence: only some ways of learning can have them.
 _SHARED_SEQUENCES = ("packing", "neat_packing")
+# And those about rows that are read while training.
+_STREAMED = ("streaming", "buffer_size")
 # The arguments that pick rows stand in the head of the form with the datasets, whatever their names begin with.
 _ROWS = ("eval_dataset",)
 
@@ -108,6 +110,8 @@ def _training() -> dict[str, Any]:
         owners = [stage for stage in STAGES if name in arguments_of(stage)]
         if name in _SHARED_SEQUENCES:
             owners = [stage for stage in owners if STAGES[stage].packs]
+        if name in _STREAMED:
+            owners = [stage for stage in owners if STAGES[stage].streams]
         used = list(argument.stages) or ([] if len(owners) == len(list(STAGES)) else owners)
         found.append({**described(argument), "group": form_group(argument, owners), "stages": used,
                       "part": _PARTS.get(name, "group")})  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,15 @@ from studio.jobs.job import Job, shell_line
 from studio.recipe import make_set
 from studio.web.exporting import by_field
 from studio.web.site import Site
+from studio.web.trust import code_complaints
 from studio.works.base import WORKS, Work, WorkSet
 from studio.workspace import Workspace
+
+# Arguments that name something on this machine, by the end of their names.
+_PLACES = re.compile(
+    r"(^|_)(files?|dir|path|folder|models?|tokenizer|base|runs?|adapters?|template|policy|compare_with|tokens_map"
+    r"|held_out|export)$"
+)
 
 
 @dataclass
@@ -36,7 +44,9 @@ class Draft:
     def title(self, place: Workspace) -> str:
         """What its job is called in lists."""
         what = " ".join(self.work.words[1:])
-        return f"{what}: {place.shown(self.target)}" if self.target else what
+        model = str(self.asked.flat().get("model_name_or_path") or "") if self.asked else ""
+        named = place.shown(self.target) if self.target else model
+        return f"{what}: {named}" if named else what
 
     def told(self, place: Workspace) -> dict[str, Any]:
         """As the page reads it."""
@@ -60,11 +70,8 @@ def draft(site: Site, work: Work, values: Mapping[str, Any]) -> Draft:
         made.complaints = error.complaints
         return made
     made.complaints = made.asked.complaints()
-    if made.asked.flat().get("trust_remote_code") and not site.trusts_code:
-        made.complaints.append(
-            "--trust_remote_code: this studio was started without it. Start it with studio webui --trust_remote_code "
-            "when you have read the model's code."
-        )
+    made.complaints += code_complaints(site, made.asked.flat())
+    made.complaints += _outside(made.asked, place)
     if made.complaints:
         return made
     try:
@@ -73,6 +80,19 @@ def draft(site: Site, work: Work, values: Mapping[str, Any]) -> Draft:
     except StudioError as error:
         made.complaints += getattr(error, "complaints", None) or [str(error)]
     return made
+
+
+def _outside(asked: WorkSet, place: Workspace) -> Iterator[str]:
+    """A complaint for each path that the studio may not use."""
+    for name, value in asked.flat().items():
+        if not _PLACES.search(name):
+            continue
+        for path in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(path, str) and path and "://" not in path:
+                try:
+                    place.path(path)
+                except StudioError as error:
+                    yield f"--{name}: {error}"
 
 
 def work_of(job: Job) -> Work | None:

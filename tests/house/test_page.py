@@ -15,6 +15,7 @@ from studio.verbs.api import ApiSet
 from studio.verbs.chat import ChatSet
 from studio.verbs.export import ExportSet
 from studio.web.language import FOLDER, LANGUAGES, strings
+from studio.works.base import WORKS
 
 WEB = FOLDER.parent
 SCRIPTS = sorted((WEB / "static").glob("*.js"))
@@ -43,7 +44,7 @@ def used() -> dict[str, set[str]]:
 def in_form() -> dict[str, Argument]:
     """Every argument that the page may show."""
     found = dict(arguments_of_all())
-    for kind in (ExportSet, ChatSet, ApiSet):
+    for kind in (ExportSet, ChatSet, ApiSet, *(WORKS[name].asked for name in WORKS)):
         found |= arguments_in(groups_of(kind))
     return found
 
@@ -97,6 +98,15 @@ def test_every_argument_of_the_page_has_a_label(language: str) -> None:
 def test_every_argument_is_explained_in_every_other_language() -> None:
     for language in [code for code in LANGUAGES if code != "en"]:
         assert [name for name in in_form() if f"arguments.{name}.help" not in strings(language)] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_work_has_a_name_and_says_what_it_is_for(language: str) -> None:
+    keys = ["works." + "_".join(WORKS[name].words).replace("-", "_") for name in WORKS]
+    assert [key for key in keys for part in ("title", "about") if f"{key}.{part}" not in strings(language)] == []
+    # What stands together in a form of many fields has a heading.
+    groups = {group for name in WORKS for group in groups_of(WORKS[name].asked)}
+    assert sorted(group for group in groups if f"works.group.{group}" not in strings(language)) == []
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*/*.json")), ids=lambda path: f"{path.parent.name}/{path.stem}")

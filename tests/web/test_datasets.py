@@ -97,6 +97,10 @@ def test_statistics_are_counted_by_a_job_and_lead_to_the_rows(open_page: Callabl
     expect(page.locator("#dataset-histogram")).to_be_visible(timeout=LONG_MS)
     expect(page.locator("#dataset-histogram")).to_contain_text("cutoff_len 64")
     expect(page.locator(".datasets-tile", has_text="refused rows")).to_contain_text("1")
+    # What the rows are like: languages, roles, lengths; each finding leads to its rows.
+    expect(page.locator("#dataset-languages .datasets-across")).to_contain_text("%")
+    expect(page.locator("#dataset-roles")).to_contain_text("assistant")
+    expect(page.locator("#dataset-characters button").first).to_be_visible()
     page.locator("#dataset-refused button").first.click()
     expect(page.locator("[data-row='2'].refused")).to_be_visible()
     page.locator("#dataset-tab-statistics").click()

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from studio.web.language import strings
 from studio.web.schema import schema
+from studio.works.base import WORKS
 from tests.flow.jobbing import until
 from tests.web.conftest import Running
 from tests.web.started import ask, stand_in
@@ -87,7 +88,10 @@ def english_of() -> list[re.Pattern[str]]:
     chinese = strings("zh")
     texts = [text for key, text in strings("en").items() if text != chinese[key] and " " in text]
     texts += [
-        each["help"] for verb in ("train", "chat", "export") for each in schema(verb)["arguments"] if each["help"]
+        each["help"]
+        for verb in ("train", "chat", "export", *WORKS)
+        for each in schema(verb)["arguments"]
+        if each["help"]
     ]
     # What is filled in may be anything, but a text that is little else says nothing of its language.
     texts = [text for text in texts if len(re.sub(r"\{\w+\}", "", text)) > 8]
@@ -112,6 +116,8 @@ def test_every_tab_fits_a_phone_in_one_language_and_says_why_something_is_disabl
         "train": "#train-run .run-chip.running", "datasets": "#datasets >> text=tiny_sft", "chat": "#chat-open-load",
         "jobs": "#jobs-history > li", f"jobs/{jobs['failed']}": "#jobs-opened .run-failure",
         f"jobs/{jobs['running']}": "#jobs-opened .run-chip.running", "export": "#export-start",
+        "vocabulary": ".work[data-work=tokenizer-extend]", "evaluate": ".work[data-work=eval_choice]",
+        "datasets/prepare:clean": ".work[data-work=clean]", "datasets/prepare:mix": ".work[data-work=mix]",
     }  # fmt: skip
     subjects = "|".join({key.partition(".")[0] for key in strings("en")})
     for place, there in places.items():

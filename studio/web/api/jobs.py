@@ -19,6 +19,7 @@ from studio.jobs.look import folder_in, recipe_in
 from studio.jobs.runs import RunRow, read_run
 from studio.jobs.slots import check_devices
 from studio.jobs.store import DEFAULTS
+from studio.web.api.evaluations import add_evaluations
 from studio.web.api.news import add_news, add_samples, brief, named_like_a_route
 from studio.web.api.news import found as found_in
 from studio.web.jobs_view import WHY_NOT, View
@@ -65,6 +66,7 @@ def routes(site: Site) -> APIRouter:
     _settings(api, view)
     add_news(api, view)
     add_samples(api, view)
+    add_evaluations(api, view)
     _one(api, view)  # last: its paths take whatever is left
     return api
 
@@ -141,7 +143,7 @@ def _one(api: APIRouter, view: View) -> None:
         if action in ("resume", "retry"):
             if found.state == "succeeded" and found.kind != "serve":
                 raise WorkspaceError(f"{found.name}: {WHY_NOT['finished']}.")
-            from studio.web.form import refuse_trust
+            from studio.web.trust import refuse_trust
 
             refuse_trust(view.site, found.argv)
             return view.brief(_as_conflict(view.store.again, found.id))

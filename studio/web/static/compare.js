@@ -1,5 +1,6 @@
 // Several runs beside each other: their curves in one chart, and what differs in their recipes.
 import { axisOf, called, controls, Curve, Figure, smoothing, tint } from "./chart.js";
+import { measuresBetween } from "./evaluations.js";
 import { pathOf, titleOf } from "./job.js";
 import { api, fill, h, t } from "./studio.js";
 
@@ -27,8 +28,9 @@ export function compareView(jobs) {
   const figure = new Figure(t("jobs.compare.chart"), { big: true, lines });
   const bar = controls(() => figure.changed(), h("span", {}, h("label", { for: metric.id }, t("jobs.compare.metric")), metric));
   const differences = h("div", { class: "studio-scroll" }, h("p", { class: "studio-muted" }, t("studio.loading")));
+  const measures = measuresBetween(runs.map(({ job, colour }) => ({ path: pathOf(job.id), name: `#${job.id} ${titleOf(job)}`, colour })));
   const element = h("section", { class: "compare", "aria-label": t("jobs.compare") },
-    h("div", { class: "studio-card" }, bar, figure.element),
+    h("div", { class: "studio-card" }, bar, figure.element), measures,
     h("div", { class: "studio-card run-part" }, h("h4", {}, t("jobs.compare.recipes")), differences));
 
   const load = async () => {

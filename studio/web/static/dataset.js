@@ -9,7 +9,7 @@ import { statistics_view } from "./statistics.js";
 const FROM_FORM = ["model_name_or_path", "tokenizer_name_or_path", "template", "enable_thinking", "default_system", "train_on_prompt", "mask_history"];
 const RENDERED = schema.stages.map((stage) => stage.name);
 
-export function detail({ kind, name, row, back, edit, state }) {
+export function detail({ kind, name, row, back, edit, more = [], state }) {
   const named = kind === "data" ? { dataset: name } : { path: name };
   const about = h("div", { class: "studio-muted", id: "dataset-about" });
   const stage = h("select", { id: "dataset-stage", onchange: () => changed() }, RENDERED.map((each) => h("option", { value: each }, `${each} · ${t(`datasets.seen.${stage_of(each).wants}`)}`)));
@@ -68,7 +68,8 @@ export function detail({ kind, name, row, back, edit, state }) {
   const element = h("div", { class: "dataset-detail" },
     h("div", { class: "studio-row datasets-bar" },
       button(t("datasets.back"), back, { id: "datasets-back" }),
-      h("h3", { id: "dataset-name" }, kind === "data" ? name : name.split("/").pop()), line),
+      h("h3", { id: "dataset-name" }, kind === "data" ? name : name.split("/").pop()), line,
+      h("span", { class: "studio-space" }), more),
     about,
     h("div", { class: "studio-row dataset-lens" },
       h("div", { class: "datasets-tabs", role: "tablist", "aria-label": t("datasets.tabs") }, tabs.map((each) => buttons[each])),

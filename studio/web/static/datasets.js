@@ -1,11 +1,12 @@
 // The Datasets tab: the registry as a table, and from there to its text, to new datasets, to rows and numbers.
-import { api, button, bytes, emit, fill, h, on, poll, t, whole } from "./studio.js";
+import { api, button, bytes, emit, fill, h, on, poll, t, tell, whole } from "./studio.js";
 import { on_change, schema } from "./draft.js";
 import { note } from "./route.js";
 import { detail } from "./dataset.js";
 import { why_not } from "./fit.js";
 import { editor } from "./registry.js";
 import { adder } from "./add.js";
+import { prepare_buttons } from "./prepare-buttons.js";
 
 const STAGES = schema.stages.map((stage) => stage.name);
 const AT_ONCE = 150;
@@ -24,8 +25,8 @@ export function mount(place) {
     fill(views, element);
   };
 
-  /** "" the table, "edit" or "edit:LINE", "add", "data:NAME", "file:PATH". */
-  function go(where, row = 0) {
+  /** "" the table, "edit" or "edit:LINE", "add", "data:NAME", "file:PATH", "prepare" or "prepare:WORK". */
+  function go(where, row = 0, values = null) {
     const [kind, ...rest] = where.split(":");
     const name = rest.join(":");
     // Only what is shown listens.
@@ -33,8 +34,10 @@ export function mount(place) {
     note("datasets", kind === "edit" ? "edit" : where);
     if (kind === "edit") show("edit", editor({ back, line: Number(name) || 0, refresh, state }));
     else if (kind === "add") show("add", adder({ back, done: (made) => { refresh(); go(`data:${made}`); }, state }));
+    else if (kind === "prepare") prepared(where, name, values).catch(tell);
     else if (kind === "data" || kind === "file") {
-      show(where, detail({ kind, name, row, back, edit: (line) => go(`edit:${line}`), state }));
+      const more = kind === "data" ? prepare_buttons(name, go) : [];
+      show(where, detail({ kind, name, row, back, edit: (line) => go(`edit:${line}`), more, state }));
     } else {
       show("list", all.element);
       all.draw();
@@ -42,6 +45,15 @@ export function mount(place) {
     if (place.getBoundingClientRect().top < 0) place.scrollIntoView({ block: "start" });
   }
   const back = () => go("");
+  /** What is done to data: its scripts are fetched by who wants it. */
+  async function prepared(where, word, values) {
+    const waits = h("p", { class: "studio-muted" }, t("studio.loading"));
+    show(where, waits);
+    const { prepare } = await import("./prepare.js");
+    if (!waits.isConnected) return;
+    const chosen = (other) => { state.open = `prepare:${other}`; note("datasets", state.open); };
+    show(where, prepare({ back, word, values, chosen }));
+  }
 
   let news;
   async function ask() {
@@ -69,6 +81,7 @@ export function mount(place) {
   news = poll(place, ask, EVERY_MS);
   go("");
   on("preview-dataset", (name) => { if (name) go(`data:${name}`); });
+  on("prepare", (wanted) => { if (wanted) go(`prepare:${wanted.work}`, 0, wanted.values); });
   on("route-datasets", (where) => {
     if (where !== undefined && where !== (state.open === "list" ? "" : state.open)) go(where || "");
   });
@@ -85,6 +98,7 @@ function table(state, go) {
   const element = h("div", { class: "datasets-list" },
     h("div", { class: "studio-row datasets-bar" },
       search, count, h("span", { class: "studio-space" }),
+      button(t("works.prepare"), () => go("prepare"), { id: "datasets-prepare" }),
       button(t("datasets.edit"), () => go("edit"), { id: "datasets-edit" }),
       button(t("datasets.add"), () => go("add"), { id: "datasets-add", kind: "primary" })),
     banner,

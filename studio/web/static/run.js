@@ -8,6 +8,7 @@ import { detailsView } from "./lineage.js";
 import { stage_of } from "./fit.js";
 import { logView } from "./log.js";
 import { rolloutsView } from "./rollouts.js";
+import { evaluationsView } from "./evaluations.js";
 import { scoresView } from "./scores.js";
 import { api, button, fill, h, on, poll, t } from "./studio.js";
 
@@ -23,6 +24,7 @@ export function runView(id, { onjob } = {}) {
   const alarms = alarmCard();
   const scores = scoresView();
   const rollouts = rolloutsView(pathOf(id));
+  const evaluations = evaluationsView();
   const log = logView(id);
   const card = failureCard((evidence) => log.find(evidence));
   const checkpoints = checkpointsView();
@@ -36,7 +38,7 @@ export function runView(id, { onjob } = {}) {
   // Whether the run writes answers that it is rewarded for.
   let writes = false;
 
-  const parts = [alarms.element, chart.element, scores.element, rollouts.element, log.element, checkpoints.element, details.element];
+  const parts = [alarms.element, chart.element, scores.element, evaluations.element, rollouts.element, log.element, checkpoints.element, details.element];
   const empty = h("p", { class: "studio-muted run-charts-empty" }, t("run.charts.none"));
   const element = h("article", { class: "run", "data-job": id }, head.element, card.element, empty, ...parts);
 
@@ -47,6 +49,7 @@ export function runView(id, { onjob } = {}) {
     details.show(whole);
     const wants = whole.kind === "train" && stage_of(whole.recipe?.stage)?.wants;
     writes = wants === "prompts";
+    if (whole.kind === "train") await evaluations.look(pathOf(id));
     if (wants === "pairs") await scores.look(pathOf(id));
     if (writes) await rollouts.refresh();
   };

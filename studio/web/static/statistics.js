@@ -1,5 +1,6 @@
 // A dataset in numbers: what is learned, what a cut-off takes, what is refused. Counted by a job, kept until something changes.
 import { api, button, emit, fill, h, number, poll, show, t, whole } from "./studio.js";
+import { survey } from "./survey.js";
 
 const EVERY_MS = 700;
 
@@ -96,7 +97,8 @@ function result(found, jump) {
       h("p", { class: "studio-muted" }, t("datasets.cut_rows_about", { lost: whole(tokens.learned_cut), cutoff: whole(found.cutoff_len) })),
       h("div", { class: "datasets-chips" }, tokens.cut_rows.map((row) => to_row(row, jump)),
         tokens.answer_cut > tokens.cut_rows.length ? "…" : null)) : null,
-    found.turns.length ? turns(found) : null,
+    found.turns.length ? turns(found, jump) : null,
+    survey(found, (row) => to_row(row, jump)),
     refused(found, jump),
     more(found, tokens));
 }
@@ -132,13 +134,15 @@ function lengths(found, tokens) {
       h("tbody", {}, tokens.bars.filter((bar) => bar.count).map((bar) => h("tr", {}, h("td", {}, `${whole(bar.from)} – ${whole(bar.to)}`), h("td", {}, whole(bar.count))))))));
 }
 
-function turns(found) {
+function turns(found, jump) {
   const most = Math.max(...found.turns.map((each) => each.count), 1);
   return h("section", { class: "studio-card" }, h("h4", {}, t("datasets.turns")),
     h("div", { class: "datasets-across" }, found.turns.map((each) => [
       h("span", {}, each.turns >= found.most_turns ? `${whole(each.turns)} +` : whole(each.turns)),
       h("div", { class: "line" }, h("div", { class: "bar", style: `width: ${(100 * each.count) / most}%` })),
-      h("span", { class: "studio-muted" }, whole(each.count))])));
+      h("span", { class: "studio-muted" }, whole(each.count))])),
+    found.turn_rows ? h("details", {}, h("summary", {}, t("datasets.first_rows")), Object.entries(found.turn_rows).map(([turn, rows]) =>
+      h("div", { class: "studio-row" }, h("span", { class: "studio-muted" }, turn), h("div", { class: "datasets-chips" }, rows.slice(0, 10).map((row) => to_row(row, jump)))))) : null);
 }
 
 function refused(found, jump) {

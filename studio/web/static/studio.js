@@ -161,7 +161,7 @@ export async function copy(text) {
 }
 
 /** The tabs of the page, in their order. */
-export const TABS = ["train", "datasets", "jobs", "chat", "export"];
+export const TABS = ["train", "datasets", "vocabulary", "jobs", "evaluate", "chat", "export"];
 
 /** Show a tab of the page. */
 export function show(tab) {

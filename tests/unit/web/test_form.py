@@ -13,9 +13,10 @@ from studio.command import read_recipe, to_argv
 from studio.errors import ArgumentError
 from studio.jobs.store import Store
 from studio.recipe import STAGES, arguments_of, arguments_of_all
-from studio.web.form import Composed, compose, refuse_trust, refuse_words
+from studio.web.form import Composed, compose, refuse_words
 from studio.web.schema import OWN, schema
 from studio.web.site import Site
+from studio.web.trust import refuse_trust
 from studio.workspace import Workspace
 
 GOOD = {"model_name_or_path": "models/tiny-chat", "dataset": ["tiny_sft"]}
