@@ -64,7 +64,7 @@ def measured(lines: Path) -> int:
 
 def page(lines: list[dict[str, Any]]) -> str:
     """The whole page: a table for each stage, in the order in which they are registered."""
-    known = {name: STAGES[name].title for name in STAGES}
+    known = {**{name: STAGES[name].title for name in STAGES}, "eval": "Evaluation"}
     unknown = {line["stage"] for line in lines} - known.keys() - {"all"}
     if unknown:
         raise SystemExit(f"no stage has the name {', '.join(sorted(unknown))}; mend the record() of these tests")

@@ -15,7 +15,7 @@ web/                     the page; it starts commands and reads folders
     head  assets  reference   our script first in the page; scripts and strings; the page about the API
     page  panel          Gradio's part: tabs (one file each in tabs/), and places that scripts fill
     api/  language/      our JSON endpoints, one subject a file; every string by key
-    form  naming         a filled form → the command that it says, with every complaint
+    form  naming  trust   a filled form → the command that it says, with every complaint; whose code may run
     machine  child       how full the machine is; a command run for a moment, such as the check before a start
     working              a work before it starts: its command, target, and what stands in its way
     exporting            an export before it starts: its command, target, sizes, and what stands in its way
@@ -23,7 +23,7 @@ web/                     the page; it starts commands and reads folders
     pasted               a pasted command, YAML or JSON → values for the form
     models_view          which models a workspace has, and what each is
     jobs_view  news      jobs and runs as the page is told of them; what came since it last asked
-    rollouts             answers that a run was rewarded for, a page at a time; scores of a reward model
+    rollouts  evaluations   answers that a run was rewarded for; scores of a reward model; what was measured of a run
     serving  proxy       models that are loaded for chat; requests passed on to them
     datasets_view  datasets_rows   the datasets of the registry; their rows as text and tokens
     datasets_add  datasets_count   uploads and new entries; statistics, kept or counted by a job
@@ -57,6 +57,7 @@ loop/                    the loop itself
     batch                rows → documents end to end, without padding
     attention            each document sees only itself
     trainer              loss, evaluation, checkpoints
+    streaming            batches from a stream, and a checkpoint that knows the place in it
     causal  head         the trainer of next-token prediction; its loss without all logits at once
     ranked  padding      the trainer of reward models, and their padding token
     testsets  measured   files a reward model is measured on; its scores in numbers
@@ -79,14 +80,47 @@ loop/                    the loop itself
     saving               checkpoints and final weights, written whole
     step  memory         an optimizer step taken again: in smaller parts when memory runs out, or to look twice
     incidents            what a run did otherwise than asked
-    tally                sums and counts that batches tell
+    tally  seen          sums and counts that batches tell; rows and tokens learned from, by dataset
     watch                points of the curve, early stop, stop on request
+    methods              what is measured of the model in memory, besides the held-out loss
     trackers             may fail; runs may not
     parts  build         what a stage's trainer is built from, and how
 rewards/                 where the reward of an answer comes from
     base                 what a source of rewards is given and gives
     choose               what is asked → the one source, and what stands in its way
     model  function  service   a reward model, a Python function, an HTTP service
+evaluate/                how good a model is, beside its base
+    kept  intervals      a result, its difference from the base, its files; how sure a number is
+    opening              which models are measured: the base, checkpoints, the final weights
+    likelihood           log-probabilities of what follows a text; a common beginning computed once
+    choice_rows  categories   questions with one right letter, from every layout; their subjects
+    choice_prompts  choice  choice_work   prompts and letters as ids; the likeliest letter; `studio eval choice`
+    harness              `studio eval harness`: benchmarks through lm-eval
+    methods  curves      what is measured while a model learns; its numbers step by step
+    prompts  answers  answers_work   what is asked; how it is answered, in numbers; `studio eval answers`
+    metrics  numerals  segments   BLEU, ROUGE, repetition; the number of an answer; the units of a text
+    judge                another model that judges answers
+    text_rows  text  text_work   held-out rows; perplexity and bits per character; `studio eval text`
+    pair_rows  pairs  pairs_work   rows of two answers; which of them is worth more; `studio eval pairs`
+    sums  closing        measures that are sums over rows; the end of an evaluation: kept, exported, told
+vocabulary/              of what pieces a model reads and writes text
+    extend  growing      `studio tokenizer extend`: a model folder with more tokens; which tokens
+    merging  pieces  special   merges continued on texts; pieces of SentencePiece and lists; special tokens
+    rows                 embeddings and head with rows for them, written tensor by tensor
+    tokenfile  scripts   tokenizer.json as data; which texts belong to a new language
+    train  sentences     a vocabulary from nothing: byte-level BPE, SentencePiece
+    new_model  shapes    a model that knows nothing yet; its shapes and how many parameters they have
+    inspect  compare     what vocabularies make of texts
+    texts  facts         texts of datasets, some held out; a quick look for the page
+cleaning/                rows cleaned, before anybody learns from them
+    work  crew           `studio data clean`: three passes; the first in several processes
+    sources  refusals    what is cleaned and held out; rows that cannot be read
+    chunk  rows          some rows through all steps that look at one; the texts of a row
+    mend  personal       texts changed: encoding, HTML, invisible characters, spaces; mail, telephone, identity
+    repetition  language   texts that repeat themselves; which language a text is in
+    units  minhash       texts as words or characters; rows that share most of these get a common key
+    buckets  duplicates  store   keys on the disk; rows alike; cleaned rows on their way
+    tally                what each step did, with samples
 material                 model folder, tokenizer, template, rows
 jobs/                    when and where
     folder               the run folder: begin, go on, or refuse
@@ -123,8 +157,14 @@ data/                    rows
     tokenise  rows  hashes   rendered once, kept on disk, mapped into memory
     report               what became of each row
     pack                 rows → sequences without gaps
+    mix  mixing          which source gives the next row; rows of several sources as one epoch has them
+    policy  sizes  asked   a file of shares, of bytes; what a recipe asks of several datasets
+    mixture  weighing    what a mix means before it is trained on: sizes, shares, epochs over each source
     inspect              a page of a dataset as training sees it
     statistics  histogram   all of it, counted: lengths, what is learned, what is cut, what is refused
+    shards  shard_writer  sharding   a folder of shards and its index; written; `studio data shard`
+    stream  streamed  beginning   rows as training takes them, never all at once; their sources; their first rows
+    survey  languages    and what its rows are like: languages, roles, duplicates, empty answers, the longest
 model/                   weights
     find  hub            name → folder, here or on a hub
     huggingface  modelscope  snapshots  asking   one hub each, its cache, and how long it is waited for
@@ -135,9 +175,11 @@ model/                   weights
     quantise             a base in 4 or 8 bits
     hardware             what the machine has, and what follows
     tokenizer  tokenizer_files   tokenizer.json without transformers
-    coverage             what a tokenizer has no token for
+    words  coverage      the same ids word by word, faster; what a tokenizer has no token for
+    bits                 how much text a token stands for: bits per character
     templates  messages  baking  sandbox   chat templates (Jinja files in templates/)
     toolcalls            an answer → its text and its tool calls
+    token_rows           rows of the embeddings that learn alone, such as those of new tokens
     adapt  pissa         which weights learn; an adapter that starts from the base's largest singular values
     checkpoint           complete or absent; verified before it is trusted
     staging              a folder appears under its name when it is whole
@@ -153,9 +195,17 @@ model/                   weights
     embedded             the small real model that a package carries
 works/                   long work other than training: its arguments, and what does it
     base
+    eval_choice  eval_harness   questions with one right letter; benchmarks by their names
+    measured             which models an evaluation measures, and where its numbers go
+    eval_answers  eval_text  eval_pairs   answers side by side; held-out text; pairs of answers
+    tokenizer_extend  tokenizer_train  tokenizer_inspect  tokenizer_new_model   of vocabularies
+    text_sample          which texts these read, and where they write
+    clean                rows mended, filtered and freed of duplicates
+    shard                rows as shards of one size, with an index
+    mix                  how much of each source a training sees
 command                  recipe ⇄ argument list, file, shell line
 rules/                   what must hold between arguments of different groups
-    course  methods  optimizers   of any run; of what learns and on which base; of optimizers and their schedules
+    course  methods  optimizers  sources  streaming   of any run; of what learns; of optimizers; of datasets that are mixed or streamed
 recipe                   one complete, checked set of arguments
 arguments/               what may be asked, each argument declared once
     base  model  template  method  data  training  preference  rewards  generation  export  chat  serve  preview  web
@@ -164,6 +214,7 @@ arguments/               what may be asked, each argument declared once
     refused  reasons     names of the ecosystem that are not taken, and why
     check                raw values → groups, with every complaint
 settings_file            YAML and JSON, read as text
+remote                   a service that is asked over HTTP, and never trusted
 workspace  registry      folders and atomic writing; name → thing
 errors                   what can go wrong, as sentences
 """

@@ -16,6 +16,7 @@ from studio.errors import ModelError, counted
 from studio.model.adapt import layer_count, learns, linear_weights, trained_layers
 from studio.model.hardware import Hardware, Precision
 from studio.model.quantise import Rounding
+from studio.model.token_rows import ends_of, ids_of
 from studio.model.weights import Tensor
 from studio.registry import did_you_mean
 
@@ -37,7 +38,8 @@ class Figure:
 class Held:
     """The weights of a run: bytes of those that stay, number of those that learn, bytes of state for each of these.
 
-    `unrolled_bytes` is the largest rounded matrix in full, as it is while it is used. A weight that learns and its
+    `unrolled_bytes` is the largest rounded matrix in full, as it is while it is used, and the embeddings where rows of
+    them learn alone. A weight that learns and its
     gradient take `weight_bytes` and `gradient_bytes` here; `processes` divide among them the optimizer's state and
     the `copy_bytes` of its own copy of such a weight. `reference_bytes` are those of a frozen copy of all that learn.
     """
@@ -75,6 +77,9 @@ def hold(
     kept = sum(tensor.count for name, tensor in weights.items() if name not in rounded)
     small = sum(rounding.nbytes(tensor.shape) for tensor in rounded.values()) if rounding else 0
     largest = max((tensor.count for tensor in rounded.values()), default=0)
+    if method.trainable_token_indices:
+        # The head with those rows put into it, and the gradient of all of it, from which theirs is taken.
+        largest += 2 * max((tensor.count for tensor in ends_of(weights).values()), default=0)
     return Held(kept * width + small, learning, state_bytes(optim), largest * width)
 
 
@@ -138,7 +143,8 @@ def trainable(weights: Mapping[str, Tensor], method: MethodArguments) -> int:
             continue
         low_rank += method.lora_rank * sum(tensor.shape)
         low_rank += max(tensor.shape) if method.use_dora else 0
-    return low_rank + whole
+    rows = len(ids_of(method.trainable_token_indices))
+    return low_rank + whole + sum(rows * tensor.shape[1] for tensor in ends_of(weights).values() if rows)
 
 
 def memory(

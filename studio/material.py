@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from studio.arguments.method import MethodArguments
+from studio.data.asked import mix_of, sources_of
+from studio.data.beginning import Beginning, sample_texts, streamed
 from studio.data.catalog import DatasetEntry, entry_of_file, read_catalog
-from studio.data.example import Example
-from studio.data.reading import dataset_page
-from studio.data.render import View, render
+from studio.data.mixing import Share, mixed, shares_in
+from studio.data.render import View
 from studio.data.report import Report
-from studio.data.rows import Rows, prepare
-from studio.data.tokenise import example_of
-from studio.errors import DatasetError, ModelError, counted
+from studio.data.rows import Rows, prepare, split
+from studio.errors import ModelError
 from studio.model.adapter import open_adapter
 from studio.model.changed import changed, changes_of, vocabulary_for, with_new_rows
 from studio.model.classifier import must_write
@@ -27,12 +27,11 @@ from studio.model.hardware import cores
 from studio.model.load import check_type, read_config
 from studio.model.positions import stretched
 from studio.model.templates import Template, choose_template
+from studio.model.token_rows import learning_rows
 from studio.model.tokenizer import LightTokenizer, check_against_transformers, open_tokenizer
 from studio.model.weights import Tensor, tensors
 from studio.recipe import Recipe
 from studio.workspace import Workspace
-
-CHECKED_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,19 @@ class Material:
     changes: dict[str, Any] = field(default_factory=dict)
     # Whether the run itself adds rows to the embeddings.
     grows: bool = False
+    # Ids whose rows of the embeddings learn alone, as ranges.
+    token_rows: tuple[str, ...] = ()
+    # What one epoch has of each dataset, and the hash of the file that says so.
+    shares: tuple[Share, ...] = ()
+    policy: Mapping[str, str] = field(default_factory=dict)
+    # Where rows are read while training: then `rows` and `report` are those of the first ones.
+    stream: Beginning | None = None
 
     @property
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every data file, by path."""
-        return {**self.report.hashes, **(self.held_out_report.hashes if self.held_out_report else {})}
+        held_out = self.held_out_report.hashes if self.held_out_report else {}
+        return {**self.report.hashes, **held_out, **self.policy}
 
 
 def gather(recipe: Recipe, place: Workspace, view: View, say: Callable[[str], None]) -> Material:
@@ -73,10 +80,10 @@ def gather(recipe: Recipe, place: Workspace, view: View, say: Callable[[str], No
     notes += told
     config, changes, grows, told = _base(recipe, folder, adapters, tokenizer)
     notes += [*told, *_foreign_tokenizer(tokenizer, folder, place)]
+    token_rows = learning_rows(recipe.method.trainable_token_indices, folder, vocabulary_of(config))
     train, held_out, told = find_entries(recipe, place)
-    notes += told
-    workers, told = _workers(recipe.data.preprocessing_num_workers)
-    notes += told
+    workers, lowered = _workers(recipe.data.preprocessing_num_workers)
+    notes += [*told, *lowered]
 
     def rows_of(entries: Sequence[DatasetEntry], limit: int | None) -> tuple[Rows, Report]:
         rows, report = prepare(
@@ -94,20 +101,39 @@ def gather(recipe: Recipe, place: Workspace, view: View, say: Callable[[str], No
 
     most = recipe.data.max_samples
     most_to_evaluate = recipe.data.max_eval_samples or most
-    rows, report = rows_of(train, most) if train else rows_of(held_out, most_to_evaluate)
+    stream = None
+    if recipe.data.streaming:
+        stream, rows, report, policy, told = streamed(recipe, train, tokenizer, template, view, place)
+        notes += told
+    else:
+        rows, report = rows_of(train, most) if train else rows_of(held_out, most_to_evaluate)
     held_rows, held_report = rows_of(held_out, most_to_evaluate) if held_out else (None, None)
     if recipe.data.val_size:
-        rows, held_rows, told = split(
-            rows, recipe.data.val_size, recipe.training.seed, most=recipe.data.max_eval_samples
-        )
+        most = recipe.data.max_eval_samples
+        rows, held_rows, told = split(rows, recipe.data.val_size, recipe.training.seed, most=most)
+        notes += told
+    shares: tuple[Share, ...] = ()
+    if stream is None:
+        rows, shares, policy, told = _mixed(recipe, rows, train, view, place)
         notes += told
     texts = sample_texts((train or held_out)[0], tokenizer, template, view, place)
     check_against_transformers(tokenizer, texts, documents=view.documents)
     check_type(folder, config)
     return Material(
         folder, adapters, config, found, tokenizer, template,
-        rows, report, held_rows, held_report, tuple(notes), changes, grows,
+        rows, report, held_rows, held_report, tuple(notes), changes, grows, token_rows, shares, policy, stream,
     )  # fmt: skip
+
+
+def _mixed(
+    recipe: Recipe, rows: Rows, train: Sequence[DatasetEntry], view: View, place: Workspace
+) -> tuple[Rows, tuple[Share, ...], dict[str, str], list[str]]:
+    """The rows of one epoch, what it has of each dataset, the hash of a file of shares, and what to tell."""
+    if not train:
+        return rows, (), {}, []
+    mix, policy, notes = mix_of(recipe.data, train, place)
+    learned = mixed(rows, mix, recipe.training.seed, None if view.documents else view.together)
+    return learned, tuple(shares_in(rows, learned, mix)), policy, notes
 
 
 def _base(
@@ -134,9 +160,9 @@ def _base(
 
 
 def method_of(recipe: Recipe, material: Material) -> MethodArguments:
-    """The method as asked, with the embeddings among what learns where the run adds rows to them."""
+    """The method as asked: rows of new tokens by their ids, and all embeddings where the run itself adds rows."""
     if not material.grows:
-        return recipe.method
+        return recipe.method.model_copy(update={"trainable_token_indices": material.token_rows})
     return with_new_rows(recipe.method, material.weights, material.config)
 
 
@@ -150,7 +176,7 @@ def find_entries(recipe: Recipe, place: Workspace) -> tuple[list[DatasetEntry], 
     """The datasets and files to train on and those to evaluate on, and what to tell about them."""
     data = recipe.data
     catalog = read_catalog(place, data.dataset_dir)
-    train = [*(catalog[name] for name in data.dataset), *(entry_of_file(path, place) for path in data.train_file)]
+    train = sources_of(data, catalog, place)
     held_out = [
         *(catalog[name] for name in data.eval_dataset),
         *(entry_of_file(path, place) for path in data.validation_file),
@@ -261,44 +287,6 @@ def _workers(asked: int | None) -> tuple[int | None, list[str]]:
         return asked, []
     note = f"--preprocessing_num_workers {asked} was lowered to {cores()}, the cores of this machine"
     return cores(), [note]
-
-
-def split(rows: Rows, size: float, seed: int, *, most: int | None = None) -> tuple[Rows, Rows, list[str]]:
-    """Rows to train on, rows held out to evaluate on, and what to tell: a random choice, the same for the same seed.
-
-    Pieces of one raw row stay together, so that nothing held out is trained on. Of the raw rows held
-    out at most `most` are evaluated; the others are not trained on either, so that the number of rows
-    to evaluate changes nothing in what is learned.
-    """
-    import numpy as np
-
-    pairs = np.stack([np.asarray(rows.table["dataset"][:]), np.asarray(rows.table["row"][:])], axis=1)
-    _, raw = np.unique(pairs, axis=0, return_inverse=True)
-    raw = raw.reshape(-1)
-    count = int(raw.max()) + 1
-    wanted = round(size * count) if size < 1 else int(size)
-    if not 1 <= wanted < count:
-        raise DatasetError(
-            f"--val_size {size:g} would hold out {wanted:,} of {counted(count, 'row')}; it must leave at least one on "
-            "each side. Below 1 it is a share, from 1 on a number of rows."
-        )
-    chosen = np.random.default_rng(seed).permutation(count)[:wanted]
-    train = rows.select(np.flatnonzero(~np.isin(raw, chosen)).tolist())
-    held = rows.select(np.flatnonzero(np.isin(raw, chosen[:most])).tolist())
-    if most is None or wanted <= most:
-        return train, held, []
-    note = f"of the {wanted:,} rows held out {most:,} are evaluated (max_eval_samples); the others are not used"
-    return train, held, [note]
-
-
-def sample_texts(
-    entry: DatasetEntry, tokenizer: LightTokenizer, template: Template | None, view: View, place: Workspace
-) -> list[str]:
-    """The texts of the first rows as the model will read them, to hold two tokenizers against each other."""
-    found = [example_of(row.value, entry) for row in dataset_page(entry, 0, CHECKED_ROWS, place.cache)]
-    examples = [example for example in found if isinstance(example, Example)]
-    rendered = render(examples, tokenizer, template, view)
-    return [each.text for rows in rendered if isinstance(rows, list) for each in rows]
 
 
 def parents(material: Material, place: Workspace) -> list[str]:

@@ -67,6 +67,10 @@ class StageFields(Protocol):
         """Whether rows may share a sequence."""
 
     @property
+    def streams(self) -> bool:
+        """Whether rows may be read while training."""
+
+    @property
     def batch(self) -> Callable[[Recipe], int]:
         """What one step draws in one process."""
 

@@ -93,6 +93,10 @@ def _checked(
     world = os.environ.get("WORLD_SIZE") or processes(os.environ, use_cpu=recipe.training.use_cpu)
     ready = check(recipe, material, hardware, precision, folder, int(world), zero)
     ready.complaints += stage_of(recipe).check(recipe, material, place)
+    if recipe.training.eval_methods:
+        from studio.loop import methods
+
+        ready.complaints += methods.complaints(recipe, material, place)
     if not ready.complaints:
         settings(recipe, folder, hardware, precision, zero=zero)  # upstream's own checks, before a model is loaded
     return ready
@@ -170,21 +174,43 @@ def _finish(recipe: Recipe, place: Workspace, trainer: Learner, run: Run, materi
     with _memory_told(recipe):
         results |= trainer.conclude()
     weights = trainer.whole_weights() if recipe.training.do_train else None
+    trainer.count_seen()
     if not is_main(os.environ):
         return
     if recipe.training.do_train:
         trainer.writer.final(trainer.accelerator.unwrap_model(trainer.model), weights)
     points = read(run.folder / "progress.jsonl")
     results |= {"loss": next((p.loss for p in reversed(points) if p.loss is not None), None)}
-    if recipe.training.plot_loss:
+    if recipe.training.do_train:
+        results |= _seen(trainer, material, say)
+    if recipe.training.plot_loss or recipe.training.img_log_dir:
         from studio.jobs.plot import plot_loss
+        from studio.loop.methods import LOSS, pictures
 
-        plot_loss(points, run.folder / "training_loss.png", run.folder.name)
+        folder, stem = pictures(run.folder, recipe, place)
+        plot_loss(points, folder / f"{stem}{LOSS}", run.folder.name)
+    if recipe.training.eval_methods:
+        from studio.loop.methods import last_values
+
+        results |= last_values(points, recipe)
     run.write(results=results, parents=parents(material, place))
     write_card(run, recipe)
     _record_end(run, "finished", "")
     run.write(finished=now())
     say(f"finished: {place.shown(run.folder)}")
+
+
+def _seen(trainer: Learner, material: Material, say: Say) -> dict[str, Any]:
+    """What the run has learned from each dataset, beside what was asked."""
+    from studio.loop.seen import seen_shares
+
+    if trainer.seen is None or len(material.shares) != len(trainer.seen.names):
+        return {}
+    shares = seen_shares(material.shares, trainer.seen_total)
+    if len(shares) > 1:
+        for share in shares:
+            say(f"seen: {share.sentence(1)}")
+    return {"seen": [share.over(1) for share in shares]}
 
 
 def _record_end(run: Run, outcome: str, reason: str) -> None:

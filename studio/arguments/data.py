@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from studio.arguments.base import Arguments, Names, Text, arg
 
 
@@ -9,7 +11,7 @@ class DataArguments(Arguments):
     """The rows of a command."""
 
     dataset: Names = arg((), level="basic")
-    """Names of the datasets in `dataset_info.json` to train on, one after the other."""
+    """Names of the datasets in `dataset_info.json` to train on; `mix_strategy` says in which shares."""
 
     eval_dataset: Names = arg((), level="basic")
     """Names of datasets to evaluate on."""
@@ -22,6 +24,22 @@ class DataArguments(Arguments):
 
     dataset_dir: Text = arg("data")
     """Folder with the data files; a `dataset_info.json` inside it is read too."""
+
+    mix_strategy: Literal["concat", "interleave_under", "interleave_over", "interleave_once"] = arg("concat")
+    """What an epoch has of several datasets: every row once (concat, interleave_once), or draws until the first
+    (interleave_under) or every one (interleave_over; short ones repeat) has given all its rows."""
+
+    interleave_probs: Names = arg(())
+    """How likely the next row comes from each dataset, such as `0.7,0.3`; else they take turns."""
+
+    sample_policy_file: Text = arg("")
+    """A JSON file, `{"source": share of all bytes}`: how much of each dataset or file one epoch has."""
+
+    streaming: bool = arg(False)
+    """Read rows while training in place of turning all of them into tokens first; needs max_steps."""
+
+    buffer_size: int = arg(16384, ge=1, le=10**7)
+    """Rows that streaming shuffles together; 1 keeps their order."""
 
     cutoff_len: int = arg(2048, level="basic", ge=4, le=1 << 24)
     """Longest row in tokens; what is beyond is cut (stage pt: goes on in the next row)."""

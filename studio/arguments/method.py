@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator
 
 from studio.arguments.base import Arguments, Names, arg
 
 LORA = ("lora",)
 FREEZE = ("freeze",)
+# The word for the rows that a model's vocabulary.json names as added.
+NEW = "new"
+# No model has as many tokens as nine digits can name.
+ROWS = re.compile(r"[0-9]{1,9}(-[0-9]{1,9})?")
+
+
+def token_ranges(words: Sequence[str]) -> list[range]:
+    """Ids as they are asked for, `7` or `49152-49999`, as ranges; `new` gives none. Raises ValueError."""
+    found = []
+    for word in words:
+        first, _, last = word.partition("-")
+        if word == NEW:
+            continue
+        if not ROWS.fullmatch(word):
+            raise ValueError(f"{word!r} must be new, an id such as 7, or a range such as 49152-49999")
+        if int(first) > int(last or first):
+            raise ValueError(f"{word!r} must run from a smaller id to a larger one")
+        found.append(range(int(first), int(last or first) + 1))
+    return found
+
+
+def _as_words(value: Any) -> Any:
+    """A file may give ids as numbers."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return tuple(str(each) if type(each) is int else each for each in value)
+    return value
+
+
+def _rows(value: tuple[str, ...]) -> tuple[str, ...]:
+    token_ranges(value)
+    return value
+
+
+TokenRows = Annotated[Names, BeforeValidator(_as_words), AfterValidator(_rows)]
+"""Ids of tokens: `7`, `49152-49999`, or `new`."""
 
 
 class MethodArguments(Arguments):
@@ -33,6 +74,10 @@ class MethodArguments(Arguments):
 
     additional_target: Names = arg((), methods=LORA)
     """Modules trained whole and saved beside the adapter, such as embed_tokens."""
+
+    trainable_token_indices: TokenRows = arg((), methods=LORA)
+    """Tokens whose own rows of the embeddings learn beside the adapter, and no others: new (those that studio
+    tokenizer extend added), or ids and ranges such as 49152-49999."""
 
     use_rslora: bool = arg(False, methods=LORA)
     """Scale the adapter by alpha / sqrt(rank), which keeps large ranks stable (rsLoRA)."""

@@ -18,8 +18,8 @@ LINES: list[tuple[str, str]] = [
     ),
     (
         "add_tokens add_special_tokens new_special_tokens_config init_special_tokens=noise_init",
-        "a tokenizer is not changed while training; extend its folder first, name it with --tokenizer_name_or_path, "
-        "and write --resize_vocab True, which gives the model embeddings for the new tokens",
+        "a tokenizer is not changed while training; studio tokenizer extend takes new tokens and makes a model with "
+        "them, whose embeddings begin well",
     ),
     (
         "split_special_tokens",
@@ -146,10 +146,9 @@ LINES: list[tuple[str, str]] = [
     ),
     # Rows
     (
-        "streaming buffer_size=16384 preprocessing_batch_size=1000 data_shared_file_system",
+        "preprocessing_batch_size=1000 data_shared_file_system",
         "rows are turned into tokens once, kept on disk and read from there, so that memory stays small; leave it out",
     ),
-    ("mix_strategy=concat interleave_probs", "datasets follow one another and are shuffled; leave it out"),
     ("eval_on_each_dataset", "all eval_dataset rows are measured together; run one evaluation a dataset"),
     ("tokenized_path data_cache_dir", "rendered rows are kept by their content by themselves; leave it out"),
     (
@@ -185,7 +184,7 @@ LINES: list[tuple[str, str]] = [
     ("skip_special_tokens=True", "special tokens are never shown in an answer; leave it out"),
     (
         "task task_dir=evaluation lang=en n_shot=5 save_dir download_mode=reuse_dataset_if_exists",
-        "benchmarks are not part of training; leave it out",
+        "benchmarks are measured with studio eval choice and studio eval harness, and in a run with --eval_methods",
     ),
     ("batch_size", "write --per_device_train_batch_size, or --per_device_eval_batch_size for evaluation"),
     # What transformers dropped
@@ -242,10 +241,7 @@ LINES: list[tuple[str, str]] = [
         "wandb_project wandb_entity wandb_watch wandb_name",
         "write --report_to wandb and --run_name; WANDB_PROJECT and WANDB_ENTITY stand in the environment",
     ),
-    (
-        "img_log_dir img_log_name",
-        "write --plot_loss True; the picture lies in the folder of --output_dir",
-    ),
+    ("img_log_name", "the pictures in --img_log_dir have the name of the run"),
     # Upstream fields that the studio decides itself
     (
         "auto_find_batch_size",

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from studio.arguments.base import Arguments, Names, Text, arg
+from studio.arguments.base import Arguments, Names, Object, Text, arg
 
 Strategy = Literal["no", "steps", "epoch"]
 
@@ -123,6 +123,14 @@ class TrainingArguments(Arguments):
 
     plot_loss: bool = arg(False, level="basic")
     """Draw the loss curve into the run's folder as a picture."""
+
+    eval_methods: Object = arg({})
+    """What else to measure while the model learns, at the start, at eval_steps and at the end. A name for each, with
+    arguments of studio eval: {"ceval": {"method": "choice", "task_dir": "data/ceval"}}. Not an upstream name."""
+
+    img_log_dir: Text = arg("")
+    """A folder for pictures of the curves, drawn anew with each measurement of eval_methods and at the end. Empty: with
+    plot_loss they are drawn into the run's folder. Not an upstream name."""
 
     report_to: Names = arg(("none",))
     """Trackers that get the curve: tensorboard, wandb, trackio, mlflow and others, or none."""

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from studio.data.encoding import read_head
 from studio.data.parts import choose, listed, part_of, split_of, splits_left, train_only
 from studio.data.readers import is_data
+from studio.data.shards import INDEX, index_of, shard_files
+from studio.data.shards import listed as listed_shard
 from studio.errors import DatasetError, StudioError
 from studio.registry import did_you_mean
 from studio.workspace import resolve
@@ -67,8 +69,10 @@ def local_files(entry: DatasetEntry) -> Found:
     others = [files.pop(path) for path in list(files) if path not in meant]
     notes += [splits_left(others)] if others else []
     for path in files:
-        _resolved(entry, str(path))
-        read_head(path)
+        # A shard was found as its index says, and its head is looked at when it is read: there may be very many.
+        if path.is_symlink() or listed_shard(path) is None:
+            _resolved(entry, str(path))
+            read_head(path)
     return Found(tuple(files), tuple(f"dataset {entry.name!r}: {note}" for note in notes), "train" if others else "")
 
 
@@ -203,6 +207,11 @@ def _of_folder(entry: DatasetEntry, folder: Path) -> tuple[list[Path], list[str]
         top = Path(here)
         left += [str((top / name).relative_to(folder)) + "/" for name in folders if _is_closed(top / name)]
         folders[:] = sorted(name for name in folders if not _is_closed(top / name))
+        if (index := index_of(top)) is not None:
+            own, others = shard_files(index)
+            found += own
+            left += [f"{name} (not in {INDEX})" for name in others]
+            continue
         shards = _saved_shards(top / "state.json")
         for path in (top / name for name in sorted(names)):
             shown = str(path.relative_to(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from studio.data.render import Rendered, View
 _BARS = 40
 # Cut rows that are listed one by one.
 _LISTED = 100
+# And longest ones.
+_LONGEST = 20
 
 
 @dataclass
@@ -31,10 +34,13 @@ class Lengths:
     learned_cut: int = 0
     unknown: int = 0
     cut_rows: list[int] = field(default_factory=list)
+    # A heap of (tokens, minus the number of the row).
+    longest_rows: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, number: int, pieces: Sequence[Rendered], view: View, unknown_id: int | None) -> None:
         """Take what one side of a raw row becomes."""
         self.split_rows += len(pieces) > 1
+        keep_longest(self.longest_rows, sum(len(piece.input_ids) for piece in pieces), number)
         if view.documents:
             # A long text goes on in the next row, so nothing of it is cut away.
             self.lengths[sum(len(piece.input_ids) for piece in pieces)] += 1
@@ -77,6 +83,38 @@ def summary(counted: Mapping[int, int]) -> dict[str, Any]:
         "p95": _percentile(counted, round((total - 1) * 0.95)),
         "longest": max(counted),
     }
+
+
+def keep_longest(heap: list[tuple[int, int]], size: int, number: int) -> None:
+    """Take a row among the longest where it is one of them; of equal ones the first stay."""
+    if len(heap) < _LONGEST:
+        heapq.heappush(heap, (size, -number))
+    elif (size, -number) > heap[0]:
+        heapq.heapreplace(heap, (size, -number))
+
+
+# Of a hundred rows in order, as many are not longer than the value.
+PERCENTS = (1, 5, 25, 50, 75, 95, 99)
+
+
+def percentiles(counted: Mapping[int, int]) -> dict[str, Any]:
+    """Sum, mean, shortest, percentiles and longest of lengths with their counts; zeros without any."""
+    rows = sum(counted.values())
+    total = sum(length * count for length, count in counted.items())
+    ranks = [(percent, round((rows - 1) * percent / 100)) for percent in PERCENTS]
+    found: dict[str, Any] = {
+        "total": total,
+        "mean": round(total / max(rows, 1), 1),
+        "shortest": min(counted, default=0),
+    }
+    below, lengths = 0, iter(sorted(counted))
+    length = 0
+    for percent, rank in ranks:
+        while below <= rank and (following := next(lengths, None)) is not None:
+            length = following
+            below += counted[length]
+        found[f"p{percent}"] = length
+    return {**found, "longest": max(counted, default=0)}
 
 
 def _percentile(counted: Mapping[int, int], rank: int) -> int:

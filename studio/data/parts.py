@@ -72,7 +72,7 @@ def train_only(files: Mapping[K, str]) -> tuple[list[K], list[K]]:
             f'Write "split": "{there[0]}" in the entry, or name the files or their folder'
         )
     taken = [file for file in known if not there or known[file] == "train"]
-    return taken, [file for file in known if file not in set(taken)]
+    return taken, [file for file in known if there and known[file] != "train"]
 
 
 def splits_left(names: Sequence[str]) -> str:

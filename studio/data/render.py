@@ -20,6 +20,7 @@ from studio.errors import RowError
 from studio.model.coverage import Coverage
 from studio.model.templates import Span, Template
 from studio.model.tokenizer import LightTokenizer
+from studio.model.words import WordIds
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -164,7 +165,21 @@ def _document(example: Example, tokenizer: LightTokenizer, view: View) -> Draft:
     return Draft(text, [(0, len(text))], bare=bool(begun) and text.startswith(begun))
 
 
-def _encode(tokenizer: LightTokenizer, texts: list[str], *, special: bool, offsets: bool) -> list[Encoding | RowError]:
+def _encode(
+    tokenizer: LightTokenizer, texts: list[str], *, special: bool, offsets: bool
+) -> list[Encoding | WordIds | RowError]:
+    """One encoding a text, or why there is none; word by word where that gives the same ids."""
+    words, widths = tokenizer.words, tokenizer.byte_widths
+    if words is None or widths is None or (special and tokenizer.fast.num_special_tokens_to_add(is_pair=False)):
+        return [*_encoded(tokenizer, texts, special=special, offsets=offsets)]
+    coverage = tokenizer.coverage
+    found = [None if coverage is not None and coverage.lost(text) else words.ids(text) for text in texts]
+    odd = [text for text, ids in zip(texts, found, strict=True) if ids is None]
+    others = iter(_encoded(tokenizer, odd, special=special, offsets=offsets) if odd else [])
+    return [next(others) if ids is None else WordIds(ids, text, widths) for text, ids in zip(texts, found, strict=True)]
+
+
+def _encoded(tokenizer: LightTokenizer, texts: list[str], *, special: bool, offsets: bool) -> list[Encoding | RowError]:
     encode = tokenizer.fast.encode_batch if offsets else tokenizer.fast.encode_batch_fast
     try:
         done: list[Encoding | RowError] = list(encode(texts, add_special_tokens=special))
@@ -172,7 +187,7 @@ def _encode(tokenizer: LightTokenizer, texts: list[str], *, special: bool, offse
         if len(texts) == 1:
             return [_not_text(texts[0])]
         # One bad text spoils the batch: encode them one by one to find it.
-        return [one for text in texts for one in _encode(tokenizer, [text], special=special, offsets=offsets)]
+        return [one for text in texts for one in _encoded(tokenizer, [text], special=special, offsets=offsets)]
     if tokenizer.coverage is None:
         return done
     return [_losing(text, tokenizer.coverage) or one for text, one in zip(texts, done, strict=True)]
@@ -199,7 +214,7 @@ def _not_text(text: str) -> RowError:
     )
 
 
-def _row(draft: Draft, encoding: Encoding, tokenizer: LightTokenizer, cutoff_len: int) -> Rendered:
+def _row(draft: Draft, encoding: Encoding | WordIds, tokenizer: LightTokenizer, cutoff_len: int) -> Rendered:
     ids = encoding.ids
     mask = _mask(draft, encoding, ids, tokenizer)
     truncated = len(ids) > cutoff_len
@@ -216,7 +231,7 @@ def _too_long(tokens: int, cutoff_len: int) -> RowError:
     )
 
 
-def _mask(draft: Draft, encoding: Encoding, ids: list[int], tokenizer: LightTokenizer) -> list[bool]:
+def _mask(draft: Draft, encoding: Encoding | WordIds, ids: list[int], tokenizer: LightTokenizer) -> list[bool]:
     text, spans = draft.text, draft.spans
     if spans == [(0, len(text))]:
         return [True] * len(ids)
@@ -225,10 +240,13 @@ def _mask(draft: Draft, encoding: Encoding, ids: list[int], tokenizer: LightToke
         if mask is not None:
             return mask
         encoding = tokenizer.fast.encode(text, add_special_tokens=False)
+    assert not isinstance(encoding, WordIds), "only a byte-level tokenizer goes word by word"
     return mask_by_offsets(encoding, spans, len(text))
 
 
-def _pieces(draft: Draft, encoding: Encoding, tokenizer: LightTokenizer, view: View, *, closed: bool) -> list[Rendered]:
+def _pieces(
+    draft: Draft, encoding: Encoding | WordIds, tokenizer: LightTokenizer, view: View, *, closed: bool
+) -> list[Rendered]:
     """A document as consecutive rows of at most `cutoff_len`; nothing is dropped.
 
     `closed`: it has its own end, so none is put behind it.
@@ -256,7 +274,7 @@ def _ended(ids: list[int], text: str, tokenizer: LightTokenizer) -> list[int]:
     return ids[:-1] if ids[-2:] == [end, end] else ids
 
 
-def _char_at(encoding: Encoding, token: int, text: str) -> int:
+def _char_at(encoding: Encoding | WordIds, token: int, text: str) -> int:
     """Where the text of `token` begins; the tokens that end a document stand behind all of it."""
     if token == 0:
         return 0

@@ -20,7 +20,7 @@ from studio.data.hashes import Stamp, code_hash, file_hash, key_of, must_be_unch
 from studio.data.render import View
 from studio.data.report import Report
 from studio.data.tokenise import Plan, Tell, must_fit, tokenise, use_workers
-from studio.errors import DiskFullError, StoppedError, StudioError
+from studio.errors import DatasetError, DiskFullError, StoppedError, StudioError, counted
 from studio.model.staging import MANIFEST, staged
 from studio.model.templates import Template
 from studio.model.tokenizer import LightTokenizer
@@ -114,6 +114,34 @@ def prepare(  # noqa: PLR0913
             report = _make(folder, plan, stamps, place, progress)
     report.check(skip_bad_rows=skip_bad_rows, max_bad_rows=max_bad_rows)
     return Rows.open(folder, tuple(entry.name for entry in entries)), replace(report, hashes=shown)
+
+
+def split(rows: Rows, size: float, seed: int, *, most: int | None = None) -> tuple[Rows, Rows, list[str]]:
+    """Rows to train on, rows held out to evaluate on, and what to tell: a random choice, the same for the same seed.
+
+    Pieces of one raw row stay together, so that nothing held out is trained on. Of the raw rows held
+    out at most `most` are evaluated; the others are not trained on either, so that the number of rows
+    to evaluate changes nothing in what is learned.
+    """
+    import numpy as np
+
+    pairs = np.stack([np.asarray(rows.table["dataset"][:]), np.asarray(rows.table["row"][:])], axis=1)
+    _, raw = np.unique(pairs, axis=0, return_inverse=True)
+    raw = raw.reshape(-1)
+    count = int(raw.max()) + 1
+    wanted = round(size * count) if size < 1 else int(size)
+    if not 1 <= wanted < count:
+        raise DatasetError(
+            f"--val_size {size:g} would hold out {wanted:,} of {counted(count, 'row')}; it must leave at least one on "
+            "each side. Below 1 it is a share, from 1 on a number of rows."
+        )
+    chosen = np.random.default_rng(seed).permutation(count)[:wanted]
+    train = rows.select(np.flatnonzero(~np.isin(raw, chosen)).tolist())
+    held = rows.select(np.flatnonzero(np.isin(raw, chosen[:most])).tolist())
+    if most is None or wanted <= most:
+        return train, held, []
+    note = f"of the {wanted:,} rows held out {most:,} are evaluated (max_eval_samples); the others are not used"
+    return train, held, [note]
 
 
 def _key(plan: Plan, hashes: Mapping[str, str]) -> str:

@@ -28,6 +28,7 @@ from studio.data.arrow import arrow_rows
 from studio.data.blocks import PIECE, START, Block, Mark, Row
 from studio.data.parquet import parquet_marks, parquet_rows
 from studio.data.readers import Reader, no_rows, reader_of
+from studio.data.shards import listed, must_be_as_listed, must_have_given
 from studio.data.textfile import TextFile
 from studio.errors import DatasetError
 from studio.workspace import write_json
@@ -43,15 +44,16 @@ def rows(path: Path, *, sample_by: str = "line", encoding: str = "") -> Iterator
 
     `sample_by` says what a row of a txt file is: line, paragraph or document; `encoding` is that of
     a text file, "" for UTF-8.
-    Raises DatasetError when the file cannot be read, or holds no row.
+    Raises DatasetError when the file cannot be read, or holds no row, or is a shard that its index says otherwise of.
     """
-    empty = True
+    given, shard = 0, must_be_as_listed(path)
     file = TextFile(path, encoding)
     for block in reader_of(file, sample_by)(file, START):
-        empty = empty and not block.length
+        given += block.length
         yield from block.rows
-    if empty:
+    if not given:
         raise no_rows(path)
+    must_have_given(path, shard, given)
 
 
 def page(  # which rows, and how the file is read
@@ -94,6 +96,8 @@ def count(
     progress: Callable[[float], None] | None = None,
 ) -> int:
     """The number of rows of a file, kept in its index. Raises DatasetError as `rows` does."""
+    if shard := must_be_as_listed(path):
+        return shard.rows
     file = TextFile(path, encoding, progress)
     reader = reader_of(file, sample_by)
     if reader in (parquet_rows, arrow_rows):
@@ -105,6 +109,8 @@ def count(
 
 def known_count(path: Path, cache: Path, *, sample_by: str = "line", encoding: str = "") -> int | None:
     """The number of rows where `count` or a far page has told it before; nothing is read."""
+    if shard := listed(path):
+        return shard.rows
     marks, total = _saved(_index_file(TextFile(path, encoding), cache, sample_by))
     return total if marks else None
 

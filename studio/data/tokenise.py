@@ -157,38 +157,41 @@ class RowWriter:
         )
         self._file = path.open("wb")
         self._stream: Any = pa.ipc.new_stream(self._file, self._schema)
-        self._columns: list[list[Any]] = [[] for _ in self._schema]
+        # Ids and masks end to end, and the length of each row; then the other columns.
+        self._ids, self._masks, self._sizes = array("i"), bytearray(), array("i")
+        self._columns: list[list[Any]] = [[] for _ in list(self._schema)[2:]]
 
     def add(self, dataset: int, number: int, pieces: Sequence[Rendered], counts: Counts) -> None:
         """Take the rows that one raw row became; those without a target are counted and left out."""
-        counts.split_rows += len(pieces) > 1 and self.view.wants not in ("pairs", "judged")
-        counts.forgetful += any(piece.forgets for piece in pieces)
-        # Nothing predicts the first token, so it is no target even where its mask says so.
-        each = [sum(piece.loss_mask) - sum(piece.loss_mask[:1]) for piece in pieces]
-        if self.view.together > 1 and not all(each):
-            counts.fully_masked += len(pieces)  # half a pair is none
-            return
-        for piece, targets in zip(pieces, each, strict=True):
-            if not targets and self.view.wants != "prompts":
-                counts.fully_masked += 1
-                continue
-            counts.kept += 1
-            counts.truncated += piece.truncated
-            counts.tokens += len(piece.input_ids)
-            counts.label_tokens += targets
-            if self._unknown_id is not None:
-                counts.unknown += piece.input_ids.count(self._unknown_id)
+        for piece in kept_pieces(pieces, self.view, self._unknown_id, counts):
             self.lengths.append(len(piece.input_ids))
-            row = (piece.input_ids, piece.loss_mask, dataset, number, piece.truncated, piece.mark, piece.source)
+            self._ids.extend(piece.input_ids)
+            self._masks.extend(piece.loss_mask)
+            self._sizes.append(len(piece.input_ids))
+            row = (dataset, number, piece.truncated, piece.mark, piece.source)
             for column, value in zip(self._columns, row, strict=True):
                 column.append(value)
 
     def flush(self) -> None:
         """Write what was taken since the last time as one batch."""
-        if self._columns[0]:
-            self._stream.write_batch(_batch(self._columns, self._schema))
+        if self._sizes:
+            self._stream.write_batch(self._batch())
+            self._ids, self._masks, self._sizes = array("i"), bytearray(), array("i")
             for column in self._columns:
                 column.clear()
+
+    def _batch(self) -> pa.RecordBatch:
+        import numpy as np
+        import pyarrow as pa
+
+        offsets = pa.array(np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int32))
+        ids = pa.array(np.frombuffer(self._ids, dtype=np.int32))
+        masks = pa.array(np.frombuffer(self._masks, dtype=np.uint8).astype(bool))
+        lists = [pa.ListArray.from_arrays(offsets, each) for each in (ids, masks)]
+        others = [
+            pa.array(column, type=kind.type) for column, kind in zip(self._columns, list(self._schema)[2:], strict=True)
+        ]
+        return pa.record_batch([*lists, *others], schema=self._schema)
 
     def __enter__(self) -> RowWriter:
         return self
@@ -202,13 +205,26 @@ class RowWriter:
                 self._stream.close()
 
 
-def _batch(columns: Sequence[list[Any]], schema: pa.Schema) -> pa.RecordBatch:
-    import pyarrow as pa
-
-    return pa.record_batch(
-        [pa.array(column, type=kind.type) for column, kind in zip(columns, schema, strict=True)],
-        schema=schema,
-    )
+def kept_pieces(pieces: Sequence[Rendered], view: View, unknown_id: int | None, counts: Counts) -> Iterator[Rendered]:
+    """Of the rows that one raw row became those with a target; what becomes of each is counted."""
+    counts.split_rows += len(pieces) > 1 and view.wants not in ("pairs", "judged")
+    counts.forgetful += any(piece.forgets for piece in pieces)
+    # Nothing predicts the first token, so it is no target even where its mask says so.
+    each = [sum(piece.loss_mask) - sum(piece.loss_mask[:1]) for piece in pieces]
+    if view.together > 1 and not all(each):
+        counts.fully_masked += len(pieces)  # half a pair is none
+        return
+    for piece, targets in zip(pieces, each, strict=True):
+        if not targets and view.wants != "prompts":
+            counts.fully_masked += 1
+            continue
+        counts.kept += 1
+        counts.truncated += piece.truncated
+        counts.tokens += len(piece.input_ids)
+        counts.label_tokens += targets
+        if unknown_id is not None:
+            counts.unknown += piece.input_ids.count(unknown_id)
+        yield piece
 
 
 def summary(lengths: Sequence[int]) -> Lengths:

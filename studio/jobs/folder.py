@@ -179,7 +179,7 @@ def inspect(recipe: Recipe, folder: Path, place: Workspace) -> dict[str, Any] | 
 def _refuse_to_move(recipe: Recipe, folder: Path, place: Workspace) -> None:
     """Raise StudioError for a folder that holds what this command needs, or the workspace itself."""
     asked = (recipe.model.model_name_or_path, recipe.model.tokenizer_name_or_path, recipe.data.dataset_dir,
-             *recipe.data.train_file, *recipe.data.validation_file,
+             *recipe.data.train_file, *recipe.data.validation_file, recipe.data.sample_policy_file,
              *recipe.model.adapter_name_or_path, recipe.training.resume_from_checkpoint,
              recipe.training.deepspeed)  # fmt: skip
     real = folder.resolve()

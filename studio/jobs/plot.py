@@ -48,6 +48,46 @@ def plot_loss(points: Sequence[Point], path: Path, title: str) -> bool:
     return True
 
 
+def plot_measures(curves: Mapping[str, Mapping[str, Sequence[tuple[int, Any]]]], path: Path, title: str) -> bool:
+    """Draw what was measured while training over the steps as a PNG: a panel for each measure, with its intervals.
+
+    A curve is steps with what has `value`, `low` and `high`. Returns False, and writes nothing, when there is none.
+    """
+    panels: dict[str, list[tuple[str, list[tuple[int, float, float, float]]]]] = {}
+    for name, measures in curves.items():
+        for measure, steps in measures.items():
+            points = [(step, each.value, *_ends(each)) for step, each in steps if math.isfinite(each.value)]
+            if points:
+                panels.setdefault(measure, []).append((name, points))
+    if not panels:
+        return False
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 0.6 + 2.6 * len(panels)), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, (measure, lines) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(len(panels), 1, number)
+        for name, points in lines:
+            steps, values, lows, highs = zip(*points, strict=True)
+            (line,) = axes.plot(steps, values, marker="o", linewidth=1.5, label=name)
+            axes.fill_between(steps, lows, highs, color=line.get_color(), alpha=0.15, linewidth=0)
+        axes.set_ylabel(measure)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    axes.set_xlabel("step")
+    figure.suptitle(title)
+    _save(figure, path)
+    return True
+
+
+def _ends(measure: Any) -> tuple[float, float]:
+    """The interval of a measure as far as it can be drawn."""
+    low, high = measure.low, measure.high
+    return (low if math.isfinite(low) else measure.value), (high if math.isfinite(high) else measure.value)
+
+
 def _save(figure: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")

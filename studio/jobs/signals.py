@@ -15,13 +15,15 @@ class StopFlag:
     """Set by SIGTERM (stop and save, exit 14) or SIGINT (Ctrl-C: stop and save, exit 130).
 
     While the loop runs (`armed`), the first signal is only noted and the loop ends after its step;
-    before and after, and for a second Ctrl-C, it ends the command at once. `saved` says what is kept then.
+    before and after, and for a second Ctrl-C, it ends the command at once. `saved` says what is kept then,
+    `next` what the same command does when it is given again.
     """
 
     def __init__(self) -> None:
         self.armed = False
         self.signal = 0
         self.saved = "before a step was taken, so nothing had to be saved"
+        self.next = "goes on from there"
         self._owner = os.getpid()
 
     def __bool__(self) -> bool:
@@ -34,7 +36,7 @@ class StopFlag:
 
     def error(self, saved: str) -> StoppedError:
         """The error to end with: what was saved, and how to go on."""
-        error = StoppedError(f"stopped on request; {saved}. The same command goes on from there.")
+        error = StoppedError(f"stopped on request; {saved}. The same command {self.next}.")
         error.exit_code = INTERRUPTED if self.signal == signal.SIGINT else StoppedError.exit_code
         return error
 

@@ -40,7 +40,7 @@ def check(
         material = replace(material, weights=in_full(material.weights))
     rounding = rounding_for(recipe.model, material.config)
     plan = Plan(groups, held_out, steps_of(recipe, len(groups), world), rounding, zero)
-    _shape(plan, recipe, material, world)
+    (_shape if material.stream is None else _shape_of_stream)(plan, recipe, material, world)
     if zero is not None:
         plan.choices.append(zero.choice(world))
         plan.complaints += not_as_said(zero, recipe, hardware, precision, world, rounded=rounding is not None)
@@ -72,6 +72,7 @@ def _shape(plan: Plan, recipe: Recipe, material: Material, world: int) -> None:
     if training.max_steps <= 0:
         passes = training.num_train_epochs * recipe.flat().get("num_iterations", 1)
     seen = round(tokens * passes * recipe.flat().get("ppo_epochs", 1))
+    plan.shares, plan.times = material.shares, passes
     paired = recipe.way.wants == "pairs"
     what = "pack" if recipe.packing else "pair" if paired else "row"
     plan.figures["rows"] = Figure(
@@ -90,4 +91,31 @@ def _shape(plan: Plan, recipe: Recipe, material: Material, world: int) -> None:
         plan.notes.append(
             f"packing: {counted(len(material.rows), 'row')} in {counted(len(plan.groups), 'sequence')}, "
             f"{waste:.1%} unused"
+        )
+
+
+def _shape_of_stream(plan: Plan, recipe: Recipe, material: Material, world: int) -> None:
+    """The same where nobody has counted the rows: by the first of them, and what an index says."""
+    assert material.stream is not None, "called for streams only"
+    effective = recipe.way.batch(recipe) * world
+    rows, total = material.stream.rows, material.report.total
+    tokens = int(material.rows.lengths.sum())
+    seen = round(plan.steps * effective * tokens / max(len(plan.groups), 1))
+    first = f"by the first {counted(total.rows, 'row')}"
+    plan.figures["rows"] = Figure(
+        rows or 0,
+        "not counted; read while training" if rows is None else f"{rows:,} by their index, read while training",
+        f"{first}: {total.refused:,} refused, {total.truncated:,} truncated, {total.fully_masked:,} without a target; "
+        f"{len(plan.held_out):,} held out",
+    )
+    what = "pack" if recipe.packing else "row"
+    plan.figures["steps"] = Figure(plan.steps, f"{plan.steps:,}", f"{counted(effective, what)} in each step")
+    passes = ""
+    if rows and total.rows:
+        raw = seen / max(tokens / total.rows, 1)  # raw rows that have so many tokens
+        passes = f", about {raw / rows:.3g} passes over all rows"
+    plan.figures["tokens"] = Figure(seen, f"about {seen:,}", f"{first}{passes}")
+    if not recipe.packing:
+        plan.notes.append(
+            f"memory: estimated {first}; longer ones, up to cutoff_len {recipe.data.cutoff_len:,}, need more"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from studio.estimate import adapted
 from studio.material import Material
@@ -11,6 +12,7 @@ from studio.model.adapter import open_adapter
 from studio.model.hardware import Hardware, precision_complaint
 from studio.model.prompting import context_of
 from studio.model.quantise import unusable
+from studio.model.token_rows import ids_of, ranges_told
 from studio.preflight.packages import unusable_kernels, unusable_optimizer, unusable_trackers
 from studio.preflight.plan import Plan
 from studio.recipe import Recipe
@@ -106,7 +108,19 @@ def _goes_on_as_it_was(recipe: Recipe, material: Material) -> list[str]:
                 f"--{name} {asked}: the adapter that goes on learning has {shown}. Leave it out, or learn a new one on "
                 "top with --create_new_adapter True."
             )
-    return told
+    return [*told, *_other_rows(config.get("trainable_token_indices") or [], material)]
+
+
+def _other_rows(held: Any, material: Material) -> list[str]:
+    """The complaint about rows of the embeddings that are asked for, and are not those that the adapter has."""
+    has = next(iter(held.values())) if isinstance(held, dict) else held
+    if not material.token_rows or ids_of(material.token_rows) == sorted(has):
+        return []
+    return [
+        f"--trainable_token_indices {','.join(material.token_rows)}: the adapter that goes on learning has "
+        f"{','.join(ranges_told(has)) or 'none'}. Leave it out, or learn a new one on top with --create_new_adapter "
+        "True."
+    ]
 
 
 def _biases(recipe: Recipe, material: Material) -> str | None:
@@ -130,6 +144,11 @@ def _biases(recipe: Recipe, material: Material) -> str | None:
 def _positions(recipe: Recipe, material: Material) -> str | None:
     limit = context_of(material.config)
     longest = int(material.rows.lengths.max()) if len(material.rows) else 0
+    if material.stream is not None and limit and longest <= limit < recipe.data.cutoff_len:
+        return (
+            f"--cutoff_len {recipe.data.cutoff_len}: a row of the stream may have as many tokens, but the model has "
+            f"positions for {limit:,}. Lower it to {limit}."
+        )
     if not limit or longest <= limit:
         return None
     remedy = "raise --rope_factor" if recipe.model.rope_scaling else "stretch the model's with --rope_scaling yarn"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from studio.data.mixing import Share
 from studio.errors import ArgumentError, DiskFullError
 from studio.estimate import Figure
 from studio.loop.zero import Zero
@@ -27,6 +28,9 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     no_space: bool = False
+    # What one epoch has of each dataset, and how many epochs there are.
+    shares: tuple[Share, ...] = ()
+    times: float = 1.0
 
     @property
     def checkpointing(self) -> bool:
@@ -52,6 +56,7 @@ class Plan:
                 "held_out_rows": len(material.held_out_rows) if material.held_out_rows else 0,
             },
             **{name: {"value": f.value, "text": f.text, "basis": f.basis} for name, f in self.figures.items()},
+            "mix": [share.over(self.times) for share in self.shares],
             "choices": [choice.__dict__ for choice in self.choices],
             "notes": [*material.notes, *self.notes],
             "complaints": self.complaints,
@@ -60,4 +65,5 @@ class Plan:
     def sentences(self) -> list[str]:
         """As lines for people."""
         lines = [f"{name.replace('_', ' ')}: {figure.text} ({figure.basis})" for name, figure in self.figures.items()]
-        return [*lines, *map(str, self.choices), *self.notes]
+        seen = [share.sentence(self.times) for share in self.shares] if len(self.shares) > 1 else []
+        return [*lines, *seen, *map(str, self.choices), *self.notes]

@@ -15,9 +15,10 @@ def _model_is_named(recipe: Recipe) -> str | None:
     return "--model_name_or_path must name a model folder or a hub model; it is empty."
 
 
-@rule("dataset", "train_file")
+@rule("dataset", "train_file", "sample_policy_file")
 def _rows_are_named(recipe: Recipe) -> str | None:
-    if recipe.data.dataset or recipe.data.train_file or not recipe.training.do_train:
+    data = recipe.data
+    if data.dataset or data.train_file or data.sample_policy_file or not recipe.training.do_train:
         return None
     return "--dataset must name at least one dataset of dataset_info.json, or --train_file a file; both are empty."
 
@@ -45,13 +46,14 @@ def _one_source_of_held_out_rows(recipe: Recipe) -> str | None:
     return None
 
 
-@rule("val_size", "eval_dataset", "validation_file", "eval_strategy", "load_best_model_at_end", "do_eval", "do_train")
+@rule("val_size", "eval_dataset", "validation_file", "eval_strategy", "load_best_model_at_end", "do_eval", "do_train",
+      "eval_methods")  # fmt: skip
 def _evaluation_has_rows(recipe: Recipe) -> str | None:
     if recipe.evaluates:
         return None
     training = recipe.training
     asking = {
-        "--eval_strategy " + training.eval_strategy: training.eval_strategy != "no",
+        "--eval_strategy " + training.eval_strategy: training.eval_strategy != "no" and not training.eval_methods,
         "--load_best_model_at_end True": training.load_best_model_at_end,
         "--do_eval True": training.do_eval,
         "--do_train False": not training.do_train,
@@ -64,6 +66,25 @@ def _evaluation_has_rows(recipe: Recipe) -> str | None:
             f"{' and '.join(wanting)}: needs rows to evaluate on. Give --val_size 0.1, --eval_dataset or "
             "--validation_file."
         )
+    return None
+
+
+@rule("eval_methods", "stage", "deepspeed", "do_train")
+def _methods_have_a_model_that_writes(recipe: Recipe) -> str | None:
+    training = recipe.training
+    if not training.eval_methods:
+        return None
+    named = f"--eval_methods {', '.join(training.eval_methods)}"
+    if recipe.way.head != "tokens":
+        return f"{named}: --stage {recipe.stage} learns to give scores, and these methods need a model that writes. " \
+               "Leave it out."  # fmt: skip
+    if recipe.way.wants == "prompts":
+        return f"{named}: not for --stage {recipe.stage}, whose loop measures rewards on held-out prompts. Measure " \
+               "its checkpoints with studio eval."  # fmt: skip
+    if training.deepspeed:
+        return f"{named}: no process holds the whole model with --deepspeed. Measure the checkpoints with studio eval."
+    if not training.do_train:
+        return f"{named}: is for a run that learns. With --do_train False, use studio eval."
     return None
 
 

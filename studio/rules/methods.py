@@ -95,3 +95,20 @@ def _dora_has_no_bias(recipe: Recipe) -> str | None:
     return (
         "--use_dora True and --lora_bias True exclude each other: DoRA scales the whole output. Leave one of them out."
     )
+
+
+@rule("trainable_token_indices", "resize_vocab", "additional_target", "lora_target")
+def _rows_that_learn_alone(recipe: Recipe) -> str | None:
+    method = recipe.method
+    if not method.trainable_token_indices:
+        return None
+    ends = {"embed_tokens", "lm_head", "wte", "embed_in", "embed_out", "word_embeddings"}
+    whole = sorted(ends & {name.rpartition(".")[2] for name in method.additional_target})
+    both = sorted(ends & {name.rpartition(".")[2] for name in method.lora_target})
+    reasons = {
+        "--resize_vocab True learns all embeddings. Extend the vocabulary first with studio tokenizer extend, or leave "
+        "one of them out.": recipe.model.resize_vocab,
+        f"--additional_target {','.join(whole)} learns every row. Leave one of them out.": bool(whole),
+        f"--lora_target {','.join(both)} puts an adapter on the same weights. Leave one of them out.": bool(both),
+    }
+    return "\n".join(f"--trainable_token_indices: {told}" for told, holds in reasons.items() if holds) or None

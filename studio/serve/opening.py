@@ -14,6 +14,7 @@ from studio.arguments.serve import EngineArguments
 from studio.arguments.template import TemplateArguments
 from studio.errors import ArgumentError
 from studio.material import check_sizes, find_tokenizer
+from studio.model.adapter import open_adapter
 from studio.model.answer import Engine
 from studio.model.changed import changed, changes_of
 from studio.model.code import check_code
@@ -102,6 +103,11 @@ def open_engine(
             raise ArgumentError(
                 [f"--infer_backend vllm: {place.shown(parts.adapter)} learned on a base with other positions or "
                  "vocabulary, which vllm does not give a base. Merge it with studio export, and name the export."]
+            )  # fmt: skip
+        if parts.adapter is not None and open_adapter(parts.adapter).config.get("trainable_token_indices"):
+            raise ArgumentError(
+                [f"--infer_backend vllm: {place.shown(parts.adapter)} holds rows of the embeddings of its own, which "
+                 "vllm does not read. Merge it with studio export, and name the export."]
             )  # fmt: skip
         return VllmEngine(parts.base, parts.adapter, prompter, asked, waiting=waiting, trust=model.trust_remote_code)
     from studio.model.engine import BatchEngine

@@ -33,6 +33,9 @@ class Learner(Protocol):
     model: Any
     args: Any
     eval_dataset: Any
+    # Rows and tokens by dataset (`studio.loop.seen.Seen`), and how they stood over all processes when last told.
+    seen: Any
+    seen_total: torch.Tensor
 
     def train(self, resume_from_checkpoint: str | None = None) -> Any:
         """Learn to the end, or until a stop is asked for."""
@@ -45,6 +48,9 @@ class Learner(Protocol):
 
     def conclude(self) -> dict[str, Any]:
         """What is measured once, when all is learned, by the names of the run's results."""
+
+    def count_seen(self) -> None:
+        """Add up over all processes what each dataset gave."""
 
     def whole_weights(self) -> dict[str, torch.Tensor] | None:
         """Every weight by its name where the model does not hold them whole, else None."""
@@ -81,9 +87,9 @@ class Stage:
     """A way of learning. `wants` says what it makes of rows, `view` how, `trainer` makes what trains on them.
 
     `head` "score": one number for a whole row in place of the next token. `metrics` are what a checkpoint can be
-    best in, with whether more is better. `packs`: rows may share a sequence. `batch` is what one step draws,
-    `pass_steps` how many steps one pass over the rows takes, where that is not rows by batch.
-    `copies` says whether the weights that learn are held a second time, as a reference.
+    best in, with whether more is better. `packs`: rows may share a sequence; `streams`: they may be read while
+    training. `batch` is what one step draws, `pass_steps` how many steps one pass over the rows takes, where that is
+    not rows by batch. `copies` says whether the weights that learn are held a second time, as a reference.
     `check` gives complaints about what only this stage needs, before anything is loaded.
     """
 
@@ -96,6 +102,7 @@ class Stage:
     head: Literal["tokens", "score"] = "tokens"
     metrics: tuple[tuple[str, bool], ...] = (("loss", False),)
     packs: bool = False
+    streams: bool = False
     batch: Callable[[Recipe], int] = rows_per_step
     pass_steps: Callable[[Recipe, int, int], int] | None = None
     check: Callable[[Recipe, Material, Workspace], list[str]] = _nothing
@@ -103,7 +110,9 @@ class Stage:
 
 
 # What next-token prediction measures.
-TOKEN_METRICS = (("loss", False), ("accuracy", True), ("perplexity", False))
+TOKEN_METRICS = (
+    ("loss", False), ("accuracy", True), ("perplexity", False), ("bits_per_character", False), ("bits_per_byte", False),
+)  # fmt: skip
 
 
 def stage_of(recipe: Recipe) -> Stage:

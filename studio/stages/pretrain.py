@@ -26,4 +26,7 @@ def trainer(parts: Parts) -> Learner:
     return causal_trainer(parts)
 
 
-STAGES.add("pt", Stage("pt", "Pre-Training", NoFields, "documents", view, trainer, metrics=TOKEN_METRICS, packs=True))
+STAGES.add(
+    "pt",
+    Stage("pt", "Pre-Training", NoFields, "documents", view, trainer, metrics=TOKEN_METRICS, packs=True, streams=True),
+)

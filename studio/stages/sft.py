@@ -48,5 +48,15 @@ def _one_way_to_mask(recipe: Recipe) -> str | None:
 
 STAGES.add(
     "sft",
-    Stage("sft", "Supervised Fine-Tuning", SftArguments, "answers", view, trainer, metrics=TOKEN_METRICS, packs=True),
+    Stage(
+        "sft",
+        "Supervised Fine-Tuning",
+        SftArguments,
+        "answers",
+        view,
+        trainer,
+        metrics=TOKEN_METRICS,
+        packs=True,
+        streams=True,
+    ),
 )

@@ -39,7 +39,8 @@ WORDS = {
     "stage": list(STAGES),
     "optim": upstream_fields()["optim"]["choices"],
     "lr_scheduler_type": upstream_fields()["lr_scheduler_type"]["choices"],
-    "metric_for_best_model": ["", "loss", "eval_loss", "accuracy", "perplexity"],
+    "interleave_probs": [(), ("0.7", "0.3"), ("0.5", "0.5")],
+    "metric_for_best_model": ["", "loss", "eval_loss", "accuracy", "perplexity", "bits_per_character"],
 }
 
 # Arguments that make sense together only, each group with what it needs.

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from studio.data.render import View
-from studio.data.rows import Rows, prepare
+from studio.data.rows import Rows, prepare, split
 from studio.errors import DatasetError
-from studio.material import find_entries, sample_texts, split
+from studio.material import find_entries, sample_texts
 from studio.model.templates import choose_template
 from studio.model.tokenizer import open_tokenizer
 from studio.recipe import Recipe, make_recipe

@@ -44,7 +44,7 @@ def test_all_complaints_are_told_at_once() -> None:
         "--finetuning_type loar: must be one of lora, full, freeze. Did you mean lora?",
         "--lora_rank 0: must be a whole number, at least 1 and at most 4,096.",
         "--bf16: stands more than once. Keep one.",
-        "--metric_for_best_model x: must be one of loss, accuracy, perplexity.",
+        "--metric_for_best_model x: must be one of loss, accuracy, perplexity, bits_per_character, bits_per_byte.",
     ]
     assert told[1].startswith("--hub_token is a secret")
     assert told[2].startswith("--use_unsloth True: not supported: ")

@@ -34,8 +34,8 @@ ITEMS = {
         !kt_lora_expert_intermediate_size=128 !kt_config=kt.yaml""",
     "derived": "!compute_dtype=bfloat16 !device_map=auto (model_max_length=2048) !block_diag_attn=true",
     "data": """template=default dataset=identity,alpaca_en_demo eval_dataset=alpaca_en_demo dataset_dir=data
-        !media_dir=media cutoff_len=2048 train_on_prompt=true mask_history=true !streaming=true
-        !buffer_size=128 (mix_strategy=concat) !interleave_probs=0.5,0.5 overwrite_cache=true
+        !media_dir=media cutoff_len=2048 train_on_prompt=true mask_history=true streaming=true
+        buffer_size=128 mix_strategy=interleave_over interleave_probs=0.5,0.5 overwrite_cache=true
         !preprocessing_batch_size=128 preprocessing_num_workers=16 max_samples=1000 !eval_num_beams=4
         (ignore_pad_token_for_loss=true) val_size=0.1 !eval_on_each_dataset=true packing=true
         neat_packing=true !tool_format=qwen default_system=Be_brief. enable_thinking=false
@@ -116,6 +116,9 @@ BESIDE = {
     "do_eval": _HELD,
     "load_best_model_at_end": {**_HELD, "eval_strategy": "steps"},
     "early_stopping_steps": {**_HELD, "eval_strategy": "steps", "load_best_model_at_end": "true"},
+    "interleave_probs": {"mix_strategy": "interleave_under", "dataset": "a,b"},
+    "streaming": {"max_steps": "10"},
+    "buffer_size": {"streaming": "true", "max_steps": "10"},
     "pref_loss": {"stage": "dpo"},
     "pref_ftx": {"stage": "kto"},
     "dpo_label_smoothing": {"stage": "dpo"},

@@ -172,7 +172,7 @@ def test_help_tells_how_its_values_are_read() -> None:
     ("name", "answer"),
     [
         ("ckpt", "--model_name_or_path .* --resume_from_checkpoint"),
-        ("img_log_dir", "--plot_loss True; the picture lies in the folder of --output_dir"),
+        ("img_log_name", "--img_log_dir have the name of the run"),
         ("train_mode", "--finetuning_type full or lora; .* --quantization_bit 4"),
         ("dataset_name", "dataset_info.json, with hf_hub_url"),
         ("validation_split_percentage", "--val_size"),
@@ -189,7 +189,7 @@ def test_a_name_with_another_meaning_is_answered_with_ours(name: str, answer: st
 @pytest.mark.parametrize(
     "asked",
     ["logging_dir=x/logs", "use_fast_tokenizer=false", "bf16_full_eval=True", "remove_unused_columns=False",
-     "save_safetensors=True", "fp16_opt_level=O1", "include_tokens_per_second=True", "streaming=False",
+     "save_safetensors=True", "fp16_opt_level=O1", "include_tokens_per_second=True",
      "overwrite_cache=False"],
 )  # fmt: skip
 def test_what_happens_in_any_case_or_not_at_all_may_be_said(asked: str) -> None:

@@ -11,6 +11,7 @@ from studio.arguments.template import TemplateArguments
 from studio.errors import ArgumentError, ModelError, UsageError
 from studio.serve.opening import Parts, open_engine, open_prompter, parts_of, without_collections
 from studio.workspace import Workspace
+from tests.unit.model.tiny import adapter
 
 ASK = [{"role": "user", "content": "Where is paris?"}]
 
@@ -75,6 +76,14 @@ def test_an_engine_that_is_not_installed_says_how_to_get_it(workspace: Workspace
     folder = workspace.models / "tiny-chat"
     parts = parts_of(folder, [], ModelArguments(), workspace, "chat")
     with pytest.raises(UsageError, match=r"pip install 'studio\[vllm\]'"):
+        answered(parts, workspace, ModelArguments(), infer_backend="vllm")
+
+
+def test_vllm_is_not_given_an_adapter_with_rows_that_it_would_not_read(workspace: Workspace) -> None:
+    base = workspace.models / "tiny-chat"
+    trained = adapter(base, workspace.saves / "rows", target_modules=["q_proj"], trainable_token_indices=[7])
+    parts = parts_of(base, [trained], ModelArguments(), workspace, "api")
+    with pytest.raises(ArgumentError, match="holds rows of the embeddings of its own, which vllm does not read"):
         answered(parts, workspace, ModelArguments(), infer_backend="vllm")
 
 
