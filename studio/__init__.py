@@ -205,7 +205,8 @@ works/                   long work other than training: its arguments, and what 
     mix                  how much of each source a training sees
 command                  recipe ⇄ argument list, file, shell line
 rules/                   what must hold between arguments of different groups
-    course  methods  optimizers  sources  streaming   of any run; of what learns; of optimizers; of datasets that are mixed or streamed
+    course  methods  optimizers   of any run; of what learns; of optimizers
+    sources  streaming   of datasets that are mixed or streamed
 recipe                   one complete, checked set of arguments
 arguments/               what may be asked, each argument declared once
     base  model  template  method  data  training  preference  rewards  generation  export  chat  serve  preview  web
