@@ -131,7 +131,7 @@ def test_the_order_of_prompts_has_a_seed_of_its_own(place: Workspace, train: Any
     assert first[1] != first[2]
 
 
-@pytest.mark.parametrize("stage", ["ppo", "grpo"])
+@pytest.mark.parametrize("stage", ["grpo", "rloo"])
 def test_memory_that_runs_out_ends_the_run_and_says_what_to_lower(place: Workspace, train: Any, look: Any, stage: str):
     names = ("per_device_train_batch_size", "max_new_tokens", "reward_function", "max_steps")
     values = {"stage": stage, **{name: GROUPS[name] for name in names}}

@@ -39,6 +39,7 @@ WORDS = {
     "stage": list(STAGES),
     "optim": upstream_fields()["optim"]["choices"],
     "lr_scheduler_type": upstream_fields()["lr_scheduler_type"]["choices"],
+    "trainable_token_indices": [(), ("new",), ("7", "20-30")],
     "interleave_probs": [(), ("0.7", "0.3"), ("0.5", "0.5")],
     "metric_for_best_model": ["", "loss", "eval_loss", "accuracy", "perplexity", "bits_per_character"],
 }
