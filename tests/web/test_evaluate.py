@@ -1,5 +1,6 @@
 """The Evaluate tab: each work once, beside the base; and the evaluations of a run in the Jobs tab."""
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from playwright.sync_api import Locator, expect
 from tests.conftest import CITIES, json_lines
 from tests.web.conftest import Running
 from tests.web.started import start as start_training
-from tests.web.working import LONG_MS, done, fill, opened, start
+from tests.web.working import LONG_MS, done, fill, opened, shell, start
 
 pytestmark = pytest.mark.web
 
@@ -89,6 +90,16 @@ def test_text_and_pairs_are_measured(open_page: Callable[..., Any]) -> None:
     view = opened(page, "evaluate", "pairs", "eval_pairs")
     outcome = measured(view, "eval_pairs", dataset=["pairs"])
     expect(outcome.locator("[data-measure=likelihood_accuracy] tbody tr")).to_have_count(2)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is not None, reason="lm-eval is installed")
+def test_named_benchmarks_say_what_they_need(open_page: Callable[..., Any]) -> None:
+    view = opened(open_page("en"), "evaluate", "harness", "eval_harness")
+    fill(view, "eval_harness", model_name_or_path=MODEL, tasks=["gsm8k"])
+    expect(shell(view, "eval_harness")).to_contain_text("studio eval harness")
+    card = start(view, "eval_harness")
+    expect(card.locator(".run-chip.failed")).to_be_visible(timeout=LONG_MS)
+    expect(card.locator(".run-failure")).to_contain_text("needs lm-eval, which is not installed")
 
 
 @pytest.mark.slow
