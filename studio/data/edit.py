@@ -247,12 +247,12 @@ def _back_up(real: Path, path: Path, place: Workspace) -> None:
     data = real.read_bytes()
     folder = _backup_folder(place)
     folder.mkdir(parents=True, exist_ok=True)
-    stem, stamp = _stem(path, place), time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    # Of two within one second the later one must sort behind.
-    number = time.time_ns() // 1_000_000 % 1000
+    stem, now_ns = _stem(path, place), time.time_ns()
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now_ns // 10**9))
     beside = folder / f".{os.getpid()}.part"
     beside.write_bytes(data)
-    beside.replace(folder / f"{stem}-{stamp}-{number:03}.json")
+    # Of two within one second the later one must sort behind; two within a millisecond are two.
+    beside.replace(folder / f"{stem}-{stamp}-{now_ns % 10**9:09}.json")
     for old in backups(path, place)[BACKUPS:]:
         old.unlink(missing_ok=True)
 

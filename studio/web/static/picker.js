@@ -61,7 +61,8 @@ function popup(input, offered, choose, several = false) {
   Object.entries({ role: "combobox", "aria-expanded": "false", "aria-controls": element.id, "aria-autocomplete": "list" })
     .forEach(([name, value]) => input.setAttribute(name, value));
 
-  const close = () => { element.hidden = true; at = -1; input.setAttribute("aria-expanded", "false"); input.removeAttribute("aria-activedescendant"); };
+  // Offers that are still on their way come too late.
+  const close = () => { turn += 1; element.hidden = true; at = -1; input.setAttribute("aria-expanded", "false"); input.removeAttribute("aria-activedescendant"); };
   const pick = (each) => { if (each.why) return; choose(each.value); close(); };
   const draw = () => {
     element.replaceChildren(...shown.map((each, place) => h("li", {
@@ -92,7 +93,7 @@ function popup(input, offered, choose, several = false) {
   };
   input.addEventListener("focus", () => open(true));
   input.addEventListener("click", () => { if (element.hidden) open(true); });
-  input.addEventListener("blur", () => { turn += 1; close(); });
+  input.addEventListener("blur", close);
   input.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
