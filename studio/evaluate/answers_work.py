@@ -18,7 +18,7 @@ from studio.evaluate.intervals import Measure
 from studio.evaluate.judge import Judge, Question, Verdict
 from studio.evaluate.kept import Result, export_targets
 from studio.evaluate.metrics import bleu_signature
-from studio.evaluate.opening import Subject, opened, run_of, subjects
+from studio.evaluate.opening import Noted, Subject, opened, run_of, subjects
 from studio.evaluate.prompts import Task, read_tasks
 from studio.jobs.runs import RECORD, read_json
 from studio.works.base import Ear
@@ -57,12 +57,7 @@ def run(asked: AnswersSet, place: Workspace, ear: Ear) -> dict[str, Any]:
     of all models: prompt, predict, label, model, step, base, file, row, turn, tokens, ended.
     """
     export_targets(asked.measured.export, place, overwrite=asked.measured.overwrite_export)
-    notes: list[str] = []
-
-    def say(sentence: str) -> None:
-        notes.append(sentence)
-        ear.say(sentence)
-
+    say = Noted(ear)
     every = subjects(asked.model, asked.measured, place, say)
     tasks, told = read_tasks(asked.prompts, place)
     for sentence in told:
@@ -83,7 +78,7 @@ def run(asked: AnswersSet, place: Workspace, ear: Ear) -> dict[str, Any]:
         told_all, kept = close(results, differences, every[-1].run, asked.measured, place, settings)
         predictions = kept.with_name(f"{kept.stem}-{PREDICTIONS}")
         lines.rename(predictions)
-    return {**told_all, "predictions": place.shown(predictions), "notes": notes}
+    return {**told_all, "predictions": place.shown(predictions), "notes": say.sentences}
 
 
 def _answered(

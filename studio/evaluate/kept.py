@@ -81,14 +81,10 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def difference(model: Result, base: Result) -> dict[str, Measure]:
-    """Model minus base of every measure that both know row by row: the mean difference of the same rows."""
-    return group_differences(model, base).get(ALL, {})
-
-
 def group_differences(model: Result, base: Result) -> dict[str, dict[str, Measure]]:
-    """The same for each group of rows that both have; `all` is that over everything.
+    """Model minus base of every measure that both know row by row, for each group of rows that both have.
 
+    It is the mean difference of the same rows; `all` is that over everything.
     Rows are the same where both have as many: a task gives every model the same ones in the same order.
     """
     both = [name for name, values in model.values.items() if len(base.values.get(name, ())) == len(values)]

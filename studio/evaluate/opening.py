@@ -21,6 +21,7 @@ from studio.model.checkpoint import steps
 from studio.model.classifier import must_write
 from studio.model.code import check_code
 from studio.model.find import find_adapters, find_model
+from studio.works.base import Ear
 from studio.works.measured import MeasuredArguments
 from studio.workspace import Workspace
 
@@ -51,6 +52,18 @@ class Subject:
     def folder(self) -> Path:
         """Where its own weights lie."""
         return self.adapter or self.root
+
+
+class Noted:
+    """Says sentences for the log and keeps them for the result."""
+
+    def __init__(self, ear: Ear) -> None:
+        self.sentences: list[str] = []
+        self._ear = ear
+
+    def __call__(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+        self._ear.say(sentence)
 
 
 def subjects(

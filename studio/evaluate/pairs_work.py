@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from studio.errors import counted
 from studio.evaluate.closing import as_table, close
 from studio.evaluate.kept import Result, export_targets
-from studio.evaluate.opening import Subject, let_go, opened, subjects
+from studio.evaluate.opening import Noted, Subject, let_go, opened, subjects
 from studio.evaluate.pair_rows import Pair, read_pairs
 from studio.model.classifier import is_reward_model, must_score, must_write
 from studio.works.base import Ear
@@ -41,12 +41,7 @@ def run(asked: PairsSet, place: Workspace, ear: Ear) -> dict[str, Any]:
     "cut": bool}. A reward model is compared with its base only where that is a reward model too.
     """
     export_targets(asked.measured.export, place, overwrite=asked.measured.overwrite_export)
-    notes: list[str] = []
-
-    def say(sentence: str) -> None:
-        notes.append(sentence)
-        ear.say(sentence)
-
+    say = Noted(ear)
     every, scored = _subjects(asked, place, say)
     pairs, told = read_pairs(asked.pairs, place)
     for sentence in told:
@@ -70,7 +65,7 @@ def run(asked: PairsSet, place: Workspace, ear: Ear) -> dict[str, Any]:
         if every[0].base
     }
     told_all, _ = close(results, differences, every[-1].run, asked.measured, place, settings)
-    return {**told_all, "notes": notes}
+    return {**told_all, "notes": say.sentences}
 
 
 def _subjects(asked: PairsSet, place: Workspace, say: Callable[[str], None]) -> tuple[list[Subject], bool]:

@@ -10,7 +10,7 @@ from studio.arguments.template import TemplateArguments
 from studio.errors import ArgumentError, counted
 from studio.evaluate.closing import as_table, close
 from studio.evaluate.kept import Result, export_targets
-from studio.evaluate.opening import Subject, opened, subjects
+from studio.evaluate.opening import Noted, Subject, opened, subjects
 from studio.evaluate.text_rows import HeldOut, read_held_out
 from studio.model.prompting import context_of
 from studio.works.base import Ear
@@ -41,12 +41,7 @@ def run(asked: TextSet, place: Workspace, ear: Ear) -> dict[str, Any]:
     left out where the tokenizers differ, since it says nothing then.
     """
     export_targets(asked.measured.export, place, overwrite=asked.measured.overwrite_export)
-    notes: list[str] = []
-
-    def say(sentence: str) -> None:
-        notes.append(sentence)
-        ear.say(sentence)
-
+    say = Noted(ear)
     every = subjects(asked.model, asked.measured, place, say)
     rows, told = read_held_out(asked.texts, place)
     for sentence in told:
@@ -74,7 +69,7 @@ def run(asked: TextSet, place: Workspace, ear: Ear) -> dict[str, Any]:
     if len(set(prints)) > 1:
         say("the models have different tokenizers: compare bits per character, not perplexity.")
     told_all, _ = close(results, differences, every[-1].run, asked.measured, place, settings)
-    return {**told_all, "notes": notes}
+    return {**told_all, "notes": say.sentences}
 
 
 def _teller(ear: Ear, every: Sequence[Subject], number: int, total: int) -> Callable[[int, int], None]:

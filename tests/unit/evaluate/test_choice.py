@@ -17,7 +17,7 @@ from studio.evaluate.categories import categories_of, title_of
 from studio.evaluate.choice import Answers, Given, result_of
 from studio.evaluate.choice_prompts import Asked, Encoder, Paper, between, set_papers
 from studio.evaluate.choice_rows import Exam, Question, read_exam
-from studio.evaluate.kept import Result, as_csv, difference, document, group_differences
+from studio.evaluate.kept import ALL, Result, as_csv, document, group_differences
 from studio.model.tokenizer import LightTokenizer, open_tokenizer
 from tests.exams import agieval_rows, inside_rows, write_ceval, write_cmmlu, write_lines, write_mmlu
 
@@ -172,7 +172,7 @@ def test_accuracy_by_subject_category_and_over_both():
 def test_a_difference_is_over_the_same_questions_and_reads_the_same_in_every_file():
     base = result([given(-2.0, -1.0)] * 6 + [given(-1.0, -2.0)] * 4, "base", base=True)
     model = result([given(-1.0, -2.0)] * 8 + [given(-2.0, -1.0)] * 2, "model")
-    apart = difference(model, base)["accuracy"]
+    apart = group_differences(model, base)[ALL]["accuracy"]
     assert apart.value == pytest.approx(0.4) and apart.count == 10
     held = document([base, model], {"model": group_differences(model, base)})
     assert json.loads(json.dumps(held, allow_nan=False)) == held
