@@ -92,7 +92,6 @@ def _config(config: Any, parts: Parts, asked: dict[str, Any]) -> Any:
         "temperature": own.temperature,
         "top_p": own.top_p,
         "top_k": own.top_k,
-        "repetition_penalty": own.repetition_penalty,
         "num_generations": own.num_generations,
         "num_iterations": own.num_iterations,
         "epsilon": own.epsilon,

@@ -1,26 +1,33 @@
 """Learning from the rewards of groups of answers: trl's trainers in the studio's loop.
 
-trl writes the answers, computes advantages and losses; prompts, rewards, the reference, points of the curve and
-checkpoints are the studio's. Rows are padded on the left, as trl lays them.
+trl computes advantages and losses; prompts, the answers to them, rewards, the reference, points of the curve and
+checkpoints are the studio's. Prompts are padded on the left, as trl lays them.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from trl import GRPOTrainer, RLOOTrainer
 from trl.trainer.utils import RepeatSampler
 
+from studio.arguments.generation import SamplingArguments
 from studio.loop.batch import flat_batch
 from studio.loop.experience import sample_of
+from studio.loop.fewer import Fewer
 from studio.loop.parts import Parts
 from studio.loop.reference import Reference
+from studio.loop.rollout import OwnWriter, RolloutStopped, seed_of
 from studio.loop.rollouts import Rollouts
+from studio.loop.round import SHARE, RoundStep
 from studio.loop.trainer import LOOP_STATE, StudioTrainer
 from studio.model.prompting import Prompter
 from studio.model.tokenizer import LightTokenizer
@@ -78,8 +85,6 @@ class OnlineTrainer(StudioTrainer):
     ref_model: Any
     temperature: float
     num_iterations: int
-    generation_config: Any
-    generation_kwargs: dict[str, Any]
     _metrics: Any
     _step: int
     _buffered_inputs: Any
@@ -97,12 +102,10 @@ class OnlineTrainer(StudioTrainer):
         # With trl's own tokenizer in it, the loop would change the model's configuration.
         self.processing_class = cast(Any, _Words(parts.material.tokenizer))
         self.eos_token_ids = sorted(self.stops)
-        self.generation_config.eos_token_id = self.generation_kwargs["eos_token_id"] = self.eos_token_ids
-
-    @property
-    def works_alone(self) -> bool:
-        """A step cannot be taken again, since its answers were drawn by chance."""
-        return False
+        self.step = RoundStep(self, self.incidents)
+        self.fewer = Fewer(self.incidents, alone=self.args.world_size == 1)
+        asked = cast(SamplingArguments, parts.recipe.own)
+        self.author = OwnWriter(parts.model, asked, self.eos_token_ids, parts.material.tokenizer.pad_id)
 
     def _send_telemetry(self) -> None:
         """Nothing is told to anybody."""
@@ -114,9 +117,31 @@ class OnlineTrainer(StudioTrainer):
         seed = made.seed if self.args.data_seed is None else self.args.data_seed
         return Prompts(made.data_source, made.mini_repeat_count, made.batch_size, made.repeat_count, made.shuffle, seed)
 
+    def get_train_dataloader(self) -> Any:
+        """The common loader, whose beginning of an epoch draws nothing from the random numbers of the training.
+
+        So a step that a stop threw away begins as it did, also where it is the first one of an epoch.
+        """
+        loader = super().get_train_dataloader()
+        getattr(loader, "base_dataloader", loader).generator = torch.Generator()
+        return loader
+
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """The ids of the rows, as the preview shows them."""
         return [list(self.parts.rows[int(name)]["input_ids"]) for name in prompts], None, {}
+
+    def write(self, prompt_ids: list[list[int]]) -> list[list[int]]:
+        """Ids of an answer to each prompt, drawn with its own chance. Raises RolloutStopped once a stop is asked."""
+        step, first = self.state.global_step, self.args.process_index * len(prompt_ids)
+        seeds = [seed_of(self.args.seed, step, first + at) for at in range(len(prompt_ids))]
+        with self.accelerator.autocast():
+            write = partial(self.author.write, prompt_ids, seeds, self._halts)
+            written = self.fewer.fitting("write", step + 1, len(prompt_ids), write)
+        return [answer.ids for answer in written]
+
+    def _halts(self) -> bool:
+        # Of several processes all have to stop at the same place, which is behind the step.
+        return bool(self.stop) and self.args.world_size == 1
 
     def rewards(
         self, prompts: list[str], completions: list[str], completion_ids: list[list[int]], **_: Any
@@ -149,35 +174,62 @@ class OnlineTrainer(StudioTrainer):
         kls: list[float] = ((ours - theirs) * made["completion_mask"]).sum(dim=1).tolist()
         return kls
 
-    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, batch_size: Any = None, **more: Any
+    ) -> Any:
         upper: Any = super()
+        ask = partial(upper._get_per_token_logps_and_entropies, **more)
+        look = partial(self._look, ask, model, input_ids, attention_mask, logits_to_keep)
+        if torch.is_grad_enabled():
+            return look(batch_size)
+        return self.fewer.fitting("train", self.step.number, batch_size or len(input_ids), look)
+
+    def _look(self, ask: Any, model: Any, *given: Any) -> Any:
+        """What trl asks of a model; where it means the reference, of the policy as that is."""
         if model is not REFERENCE:
-            return upper._get_per_token_logps_and_entropies(model, *args, **kwargs)
+            return ask(model, *given)
         assert self.reference is not None
         with self.reference.policy(self.model) as frozen:
-            return upper._get_per_token_logps_and_entropies(frozen, *args, **kwargs)
+            return ask(frozen, *given)
 
     # -- the loop
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
+        began_s = time.time()
+        try:
+            return super()._inner_training_loop(*args, **kwargs)
+        except RolloutStopped:
+            self.leave_step()
+            return self._finalize_training(None, 0, began_s)  # type: ignore[no-untyped-call]
+
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        """The answers to learn from; a slice of them that is prepared already stays as it is."""
+        return inputs if isinstance(inputs, dict) else super()._prepare_inputs(inputs)
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """trl's loss of a part of the round."""
         self.tokens_seen += int(inputs["prompt_mask"].sum() + inputs["completion_mask"].sum())
-        return super(StudioTrainer, self).compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss = super(StudioTrainer, self).compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        return loss * inputs.get(SHARE, 1.0)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """One micro-batch; where a round is due its answers are written first."""
-        loss: torch.Tensor = super(StudioTrainer, self).training_step(model, inputs, num_items_in_batch)
-        if self.args.world_size == 1 and not bool(torch.isfinite(loss)):
-            raise self.diverged("loss", loss.item(), self.state.global_step + 1)
+        model.train()  # trl tells learning from evaluating by it
+        loss = self.step.take(model, self._prepare_inputs(inputs), num_items_in_batch)
+        self._step += 1
         return loss
+
+    def micro_step(self, model: Any, inputs: Any, items: Any) -> torch.Tensor:
+        """The loss of what goes through the model at a time, with its gradients added."""
+        return transformers.Trainer.training_step(self, model, inputs, items)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> None:
         return None
 
     def _track_num_input_tokens(self, inputs: Any) -> None:
-        """trl counts them where it writes the answers."""
+        """trl counts them with each round."""
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """A point of the curve, with the names that the studio's charts know."""
@@ -228,6 +280,12 @@ class OnlineTrainer(StudioTrainer):
 class GrpoTrainer(OnlineTrainer, GRPOTrainer):
     """Group-relative policy optimisation (arXiv 2402.03300)."""
 
+    def _generate_single_turn(self, prompt_ids: Any, *_: Any, **__: Any) -> tuple[list[list[int]], None]:
+        return self.write(prompt_ids), None
+
 
 class RlooTrainer(OnlineTrainer, RLOOTrainer):
     """REINFORCE with the other answers of a group as the baseline (arXiv 2402.14740)."""
+
+    def _generate_single_turn(self, prompt_ids: Any, *_: Any, **__: Any) -> list[list[int]]:
+        return self.write(prompt_ids)

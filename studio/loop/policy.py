@@ -20,7 +20,7 @@ from studio.loop.critic import ActorCritic, log_probabilities, read_head, write_
 from studio.loop.experience import Answered, Experience, sample_of
 from studio.loop.parts import Parts
 from studio.loop.reference import reference_for
-from studio.loop.rollout import OwnWriter, Writer
+from studio.loop.rollout import OwnWriter, Writer, seed_of
 from studio.loop.rollouts import Rollouts
 from studio.model.prompting import Prompter
 from studio.rewards.choose import reward_for
@@ -61,7 +61,7 @@ class Prompts:
 
     def seed(self, step: int, place: int) -> int:
         """The seed of one place in a step."""
-        return int(np.random.SeedSequence([self.base, step, place]).generate_state(1)[0])
+        return seed_of(self.base, step, place)
 
     def first_batch(self, numbers: Sequence[int]) -> dict[str, Any]:
         """The first prompts as the model gets them, to hold a preview against."""

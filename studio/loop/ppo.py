@@ -65,7 +65,7 @@ class PpoTrainer(PolicyTrainer):
             try:
                 norm, rate = self._take_step(model)
             except RolloutStopped:
-                self._leave_step()
+                self.leave_step()
                 break
             self.state.global_step += 1
             self.state.epoch = self.state.global_step / per_epoch
@@ -99,12 +99,6 @@ class PpoTrainer(PolicyTrainer):
     def _log_save_evaluate(self, model: Any, norm: Any, began_s: float, rate: float) -> None:
         epoch = float(self.state.epoch or 0)
         self._maybe_log_save_evaluate(self._tr_loss, norm, model, None, epoch, None, began_s, learning_rate=rate)
-
-    def _leave_step(self) -> None:
-        """Keep the state from which the step in work began; of the step itself nothing is kept."""
-        self.control.should_training_stop = True
-        if self.state.global_step and self.writer.newest() != f"checkpoint-{self.state.global_step}":
-            self._save_checkpoint(self.model, None)
 
     def _take_step(self, model: Any) -> tuple[Any, float]:
         """Write, judge, learn; the last norm of the gradients and the learning rate. Raises RolloutStopped."""

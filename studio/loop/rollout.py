@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
@@ -36,6 +37,11 @@ class Written:
 
     ids: list[int]
     ended: bool
+
+
+def seed_of(base: int, step: int, place: int) -> int:
+    """The seed of one answer: of the run, the step and the answer's place in it, so that a step can be taken again."""
+    return int(np.random.SeedSequence([base, step, place]).generate_state(1)[0])
 
 
 class Writer(Protocol):

@@ -58,7 +58,7 @@ class Step:
         """The loss of one more batch of the step, with its gradients added. Raises DivergedError, MemoryFullError."""
         trainer = self._trainer
         if self._after != trainer.state.global_step:
-            self._begin()
+            self.begin()
         self._batches.append(inputs)
         self._items = items
         loss = self._fitting(model, partial(self._parts_of, model, inputs))
@@ -66,7 +66,7 @@ class Step:
         if first is None:
             return loss
         if trainer.works_alone:
-            loss = self._fitting(model, partial(self._from_the_start, model))
+            loss = self._fitting(model, partial(self.from_the_start, model))
         if not trainer.works_alone or self._odd is not None:
             raise trainer.diverged("loss", first)
         self._looked_twice(f"its loss was {first}")
@@ -74,7 +74,7 @@ class Step:
 
     def again(self, model: Any, norm: float) -> None:
         """Compute the gradients of the whole step once more; their norm was not finite."""
-        self._trainer._tr_loss += self._fitting(model, partial(self._from_the_start, model))
+        self._trainer._tr_loss += self._fitting(model, partial(self.from_the_start, model))
         self._looked_twice(f"the norm of its gradients was {norm}")
 
     def measure(self, model: Any, inputs: Any) -> list[Measured]:
@@ -87,7 +87,8 @@ class Step:
                 self._halve(error, inputs, "eval")
             memory.let_go()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Remember how everything stands before the first batch of a step."""
         trainer = self._trainer
         self._after, self._batches = trainer.state.global_step, []
         self._before = (memory.random_state(), trainer.told, trainer.tokens_seen, trainer._tr_loss.clone())
@@ -107,7 +108,7 @@ class Step:
             self._odd = value
         return loss
 
-    def _from_the_start(self, model: Any) -> torch.Tensor:
+    def from_the_start(self, model: Any) -> torch.Tensor:
         """Every batch of the step so far once more; the loss of the last part of the last one."""
         trainer = self._trainer
         state, trainer.told, trainer.tokens_seen, loss_before = self._before
@@ -128,19 +129,31 @@ class Step:
             except memory.ERRORS as error:
                 self._halve(error, self._batches[-1], "train")
             # Only here, outside of the handler, does nothing hold what was computed.
-            work = partial(self._from_the_start, model)
+            work = partial(self.from_the_start, model)
             model.zero_grad()
             memory.let_go()
 
-    def _divided(self, inputs: Any, what: Any) -> Iterator[Any]:
+    def count(self, inputs: Any) -> int:
+        """Of how many groups a batch was made; 0 where its maker does not tell."""
+        return len(_groups(inputs))
+
+    def cut(self, inputs: Any, size: int, what: Any) -> Iterator[Any]:
+        """Batches of at most `size` of its groups each, as the model gets them."""
         groups = _groups(inputs)
-        size = self._incidents.size(what, self._step_of(what), max(len(groups), 1))
         if size >= len(groups):
             yield {name: value for name, value in inputs.items() if name != GROUPS} if groups else inputs
             return
         collator = self._collator(what)
         for start in range(0, len(groups), size):
             yield collator.collator(groups[start : start + size])
+
+    def too_full(self, said: str, asked: int, size: int | None) -> str:
+        """The sentence to end with where nothing is left to halve."""
+        return memory.full(said, asked, size)
+
+    def _divided(self, inputs: Any, what: Any) -> Iterator[Any]:
+        size = self._incidents.size(what, self._step_of(what), max(self.count(inputs), 1))
+        return self.cut(inputs, size, what)
 
     def _collator(self, what: Any) -> WithGroups:
         trainer = self._trainer
@@ -156,12 +169,13 @@ class Step:
         if not memory.ran_out(error):
             raise error
         trainer, said = self._trainer, memory.evidence(error)
-        groups = len(_groups(inputs))
+        groups = self.count(inputs)
         size = self._incidents.size(what, self._step_of(what), groups)
         asked = trainer.args.per_device_train_batch_size if what == "train" else trainer.args.eval_batch_size
         smallest = trainer.fewest if what == "train" else 1
         if not trainer.works_alone or not groups or size // 2 < smallest:
-            raise MemoryFullError(memory.full(said, asked, size if groups and trainer.works_alone else None)) from error
+            tried = size if groups and trainer.works_alone else None
+            raise MemoryFullError(self.too_full(said, asked, tried)) from error
         half = size // 2
         facts = {"size": half, "evidence": said}
         if what == "eval":

@@ -267,6 +267,12 @@ class StudioTrainer(transformers.Trainer):
         """Every weight by its name where the model does not hold them whole, else None; all processes take part."""
         return None
 
+    def leave_step(self) -> None:
+        """Keep the state from which the step in work began, where no checkpoint has it; of the step nothing is kept."""
+        self.control.should_training_stop = True
+        if self.state.global_step and self.writer.newest() != f"checkpoint-{self.state.global_step}":
+            self._save_checkpoint(self.model, None)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.refuse_broken_weights()
         self.count_seen()

@@ -18,6 +18,8 @@ _UNUSED = {
     "deepspeed": "answers are written with the whole model, which it divides. For a larger model use "
     "--finetuning_type lora and --quantization_bit 4",
     "neftune_noise_alpha": "the same policy is compared before and after an update, and noise would make two of it",
+    "repetition_penalty": "what is learned are the probabilities that tokens were drawn with, and a penalty changes "
+    "them. Let the reward say what is unwanted",
     "label_smoothing_factor": "there are rewards and no labels to smooth",
     "torch_compile": _LENGTHS,
     "torch_compile_backend": _LENGTHS,

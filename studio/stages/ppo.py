@@ -82,8 +82,6 @@ _NO_LOADER = "prompts are drawn a step at a time, without loaders of batches"
 _UNUSED = {
     "lora_dropout": "the same policy is compared before and after each update, and dropout would make two of it",
     "ignore_data_skip": "the prompts of a step are found without going through those before it",
-    "repetition_penalty": "what is learned are the probabilities that tokens were drawn with, and a penalty changes "
-    "them. Let the reward say what is unwanted",
     "dataloader_drop_last": "the last step of a pass is filled up with prompts from its beginning",
     "dataloader_num_workers": _NO_LOADER,
     "dataloader_pin_memory": _NO_LOADER,

@@ -45,20 +45,19 @@ def seen(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., See
     )
 
     def run(stage: str, **more: Any) -> Seen:
-        from transformers import Qwen2ForCausalLM
-
         from studio.jobs.signals import StopFlag
         from studio.loop.online import OnlineTrainer
+        from studio.loop.rollout import OwnWriter
         from studio.model.hardware import Choice
         from studio.recipe import make_recipe
         from studio.train import train
 
         found, watched = Seen(), []
-        generate, compute = Qwen2ForCausalLM.generate, OnlineTrainer.compute_loss
+        write, compute = OwnWriter.write, OnlineTrainer.compute_loss
 
-        def generating(model: Any, input_ids: Any, attention_mask: Any, **rest: Any) -> Any:
-            found.prompts += [ids[mask.bool()].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True)]
-            return generate(model, input_ids=input_ids, attention_mask=attention_mask, **rest)
+        def writing(writer: Any, prompts: Any, *rest: Any) -> Any:
+            found.prompts += [list(ids) for ids in prompts]
+            return write(writer, prompts, *rest)
 
         def computing(trainer: Any, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
             found.weights.append({name: weight.clone() for name, weight in state(model).items()})
@@ -69,7 +68,7 @@ def seen(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callable[..., See
             return loss
 
         with monkeypatch.context() as patch:
-            patch.setattr(Qwen2ForCausalLM, "generate", generating)
+            patch.setattr(OwnWriter, "write", writing)
             patch.setattr(OnlineTrainer, "compute_loss", computing)
             name = "_".join(["saves/seen", stage, *map(str, more.values())])
             recipe, _ = make_recipe({**RUN, "stage": stage, "output_dir": name, **more})

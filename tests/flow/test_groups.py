@@ -131,16 +131,24 @@ def test_the_order_of_prompts_has_a_seed_of_its_own(place: Workspace, train: Any
     assert first[1] != first[2]
 
 
-@pytest.mark.parametrize("stage", ["grpo", "rloo"])
-def test_memory_that_runs_out_ends_the_run_and_says_what_to_lower(place: Workspace, train: Any, look: Any, stage: str):
-    names = ("per_device_train_batch_size", "max_new_tokens", "reward_function", "max_steps")
-    values = {"stage": stage, **{name: GROUPS[name] for name in names}}
-    full = ("backward", 2, {"raises": "OutOfMemoryError", "text": "CUDA out of memory. Tried to allocate 2 GiB"})
-    done = train(place, f"saves/full_{stage}", at=full, **values)
-    assert done.code == 12, done.err
-    assert "Lower --max_new_tokens, then how many answers" in done.err
-    assert "Traceback" not in done.err
-    assert look(place.path(f"saves/full_{stage}")).json("run.json")["attempts"][-1]["outcome"] == "MemoryFullError"
+@pytest.mark.parametrize(("kind", "token"), [("grpo", 9), ("rloo", 15)])
+def test_a_stop_while_answers_are_written_throws_the_step_away_and_takes_it_again(
+    place: Workspace, train: Any, look: Any, kind: str, token: int
+):
+    """Of the second round; for rloo it is the first of its second epoch."""
+    values = {**GROUPS, "stage": kind, **KINDS[kind], "save_steps": 50}
+    assert train(place, f"saves/undisturbed_{kind}", **values).code == 0
+    whole = look(place.path(f"saves/undisturbed_{kind}"))
+    folder = f"saves/halted_{kind}"
+    stopped = train(place, folder, at=("token", token, TERM), **values)
+    assert stopped.code == 14, stopped.err
+    run = look(place.path(folder))
+    (kept,) = run.checkpoints
+    done = train(place, folder, **values)
+    assert done.code == 0, done.err
+    assert f"going on from {kept}" in done.err
+    assert run.weights() == whole.weights() and run.measured == whole.measured
+    assert (run.folder / "rollouts.jsonl").read_bytes() == (whole.folder / "rollouts.jsonl").read_bytes()
 
 
 def test_the_plan_counts_what_is_learned_as_often_as_it_is(place: Workspace, train: Any):

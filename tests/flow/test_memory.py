@@ -196,3 +196,56 @@ def test_ppo_ends_with_12_where_one_answer_does_not_fit(place: Workspace, train:
     done = train(place, "saves/ppo_none", confined=less(0), **PPO)
     assert done.code == 12 and "Traceback" not in done.err
     assert "Lower --max_new_tokens" in done.err
+
+
+GROUPS: dict[str, Any] = {
+    "reward_function": "rewards.py:early", "max_new_tokens": 6, "max_steps": 3, "logging_steps": 1,
+    "num_generations": 4, "lora_dropout": 0.1, "save_steps": 50,
+}  # fmt: skip
+# Old log-probabilities and those of the reference are looked at too; tokens of one answer, of a micro-batch, of a step.
+ROUNDS: dict[str, dict[str, Any]] = {
+    "dapo": {"stage": "grpo", "num_iterations": 2, "beta": 0.1},
+    "grpo": {"stage": "grpo", "loss_type": "grpo"},
+    "dr_grpo": {"stage": "grpo", "loss_type": "dr_grpo"},
+    "rloo": {"stage": "rloo"},
+}
+
+
+@pytest.mark.parametrize("kind", ROUNDS)
+def test_groups_of_answers_go_through_in_parts_and_the_run_is_that_of_the_smaller_micro_batch(
+    place: Workspace, train: Any, look: Any, kind: str
+):
+    place.path("rewards.py").write_text("def early(sample):\n    return -sum(sample.answer_ids) / 1000\n")
+    values = {**GROUPS, **ROUNDS[kind]}
+    done = train(place, f"saves/groups_{kind}", confined=less(2), **values)
+    assert done.code == 0, done.err
+    small = train(place, f"saves/groups_{kind}_small", **halved(values, 2))
+    assert small.code == 0, small.err
+    run, other = look(place.path(f"saves/groups_{kind}")), look(place.path(f"saves/groups_{kind}_small"))
+    assert ("train", 2) in {(entry["what"], entry["size"]) for entry in run.json("run.json")["incidents"]}
+    assert "memory ran out at step 1" in done.err and "memory ran out at step 1" in run.points[0]["note"]
+    for point, same in zip(plain(run), plain(other), strict=True):
+        numbers = {name: value for name, value in same.items() if isinstance(value, float)}
+        assert "loss" in numbers and ("reward" in numbers or kind == "dapo"), "dapo learns twice from each round"
+        assert {name: point[name] for name in numbers} == pytest.approx(numbers, rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("stage", ["grpo", "rloo"])
+def test_where_one_of_a_group_does_not_fit_it_ends_with_12(place: Workspace, train: Any, look: Any, stage: str):
+    place.path("rewards.py").write_text("def early(sample):\n    return 0.0\n")
+    done = train(place, f"saves/groups_none_{stage}", confined=less(0), stage=stage, **GROUPS)
+    assert done.code == 12 and "Traceback" not in done.err
+    assert "Lower --max_new_tokens, then how many answers" in done.err
+    run = look(place.path(f"saves/groups_none_{stage}"))
+    assert run.json("run.json")["attempts"][-1]["outcome"] == "MemoryFullError"
+
+
+def test_a_loss_of_answers_that_is_no_number_once_is_computed_again(place: Workspace, train: Any, look: Any):
+    place.path("rewards.py").write_text("def early(sample):\n    return -sum(sample.answer_ids) / 1000\n")
+    values = {**GROUPS, "stage": "grpo", "gradient_accumulation_steps": 2}
+    assert train(place, "saves/groups_clean", **values).code == 0
+    done = train(place, "saves/groups_poisoned", poison=[4], **values)
+    assert done.code == 0, done.err
+    assert "step 2 was computed again, because its loss was nan" in done.err
+    run, other = look(place.path("saves/groups_poisoned")), look(place.path("saves/groups_clean"))
+    assert run.weights() == other.weights() and plain(run) == plain(other)

@@ -195,7 +195,7 @@ def arm(event: str, call: int, what: int | Callable[[], None]) -> None:
 
     Events: `backward` of a loss; a step of the `optimizer`; `evaluate`, a forward pass without gradients; `save` of
     anything by torch; `disk`, a rename, removal or sync; `fsync` alone; `write` by Python, safetensors or torch into
-    a file; `encode`, the tokenizing of rows.
+    a file; `encode`, the tokenizing of rows; `token`, the choice of the next one while answers are written.
     """
     seen = 0
 
@@ -238,6 +238,10 @@ def _watch(event: str, counted: Callable[..., Any]) -> None:
         import studio.data.rows as rows
 
         rows.tokenise = counted(rows.tokenise)
+    elif event == "token":
+        import studio.loop.rollout as rollout
+
+        rollout.choose = counted(rollout.choose)
     elif event == "fsync":
         os.fsync = counted(os.fsync)
     elif event == "write":
