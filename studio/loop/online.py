@@ -28,6 +28,7 @@ from studio.loop.reference import Reference
 from studio.loop.rollout import OwnWriter, RolloutStopped, seed_of
 from studio.loop.rollouts import Rollouts
 from studio.loop.round import SHARE, RoundStep
+from studio.loop.seen import SeenRows
 from studio.loop.trainer import LOOP_STATE, StudioTrainer
 from studio.model.prompting import Prompter
 from studio.model.tokenizer import LightTokenizer
@@ -159,6 +160,10 @@ class OnlineTrainer(StudioTrainer):
         upper: Any = super()
         made: dict[str, Any] = upper._generate_and_score_completions(inputs)
         samples, rewards = self.round
+        if isinstance(self.seen, SeenRows):
+            first = self.args.process_index * len(inputs)  # a group may lie on two processes
+            self.seen.take([int(each["prompt"])] for at, each in enumerate(inputs, first)
+                           if at % self.args.num_generations == 0)  # fmt: skip
         if self.args.should_save:
             if self.state.global_step == 0:
                 ids = [sample.prompt_ids for sample in samples]
@@ -233,13 +238,17 @@ class OnlineTrainer(StudioTrainer):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """A point of the curve, with the names that the studio's charts know."""
+        told = self._metrics["train"]
+        # trl would tell these by its own names, with whatever is told first.
+        since = dict(told)
+        told.clear()
         if "loss" in logs:
-            told = self._metrics["train"]
             for name, ours in CURVE.items():
-                if values := [value for value in told.get(name, []) if value == value]:
+                if values := [value for value in since.get(name, []) if value == value]:
                     logs[ours] = sum(values) / len(values)
-            told.clear()
         super().log(logs, *args, **kwargs)
+        if "loss" not in logs:
+            told.update(since)
 
     # -- saving and going on
 

@@ -78,9 +78,6 @@ def _methods_have_a_model_that_writes(recipe: Recipe) -> str | None:
     if recipe.way.head != "tokens":
         return f"{named}: --stage {recipe.stage} learns to give scores, and these methods need a model that writes. " \
                "Leave it out."  # fmt: skip
-    if recipe.way.wants == "prompts":
-        return f"{named}: not for --stage {recipe.stage}, whose loop measures rewards on held-out prompts. Measure " \
-               "its checkpoints with studio eval."  # fmt: skip
     if training.deepspeed:
         return f"{named}: no process holds the whole model with --deepspeed. Measure the checkpoints with studio eval."
     if not training.do_train:

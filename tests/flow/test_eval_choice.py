@@ -174,6 +174,56 @@ def test_a_killed_run_goes_on_with_the_same_numbers(place: Workspace, train: Any
     assert killed.weights() == measured.weights()
 
 
+PAIRS = [{"instruction": f"name the {word} city", "chosen": f"{word} it is", "rejected": "no"} for word in "abcdefgh"]
+JUDGED = [{"instruction": row["instruction"], "output": row["chosen"], "kto_tag": True} for row in PAIRS]
+ANSWERING = {"max_new_tokens": 4, "reward_function": "rewards.py:length"}
+# Every stage that writes, every way of saying when, and several processes.
+WAYS: dict[str, tuple[dict[str, Any], list[int]]] = {
+    "dpo": ({"stage": "dpo", "dataset": "", "train_file": "data/pairs.jsonl", "eval_strategy": "epoch",
+             "max_steps": -1, "num_train_epochs": 2}, [0, 2, 4]),
+    "kto": ({"stage": "kto", "dataset": "", "train_file": "data/judged.jsonl", "eval_strategy": "steps",
+             "eval_steps": 2, "max_steps": 3}, [0, 2, 3]),
+    "grpo": ({"stage": "grpo", "num_generations": 2, "max_steps": 2, **ANSWERING}, [0, 2]),
+    "ppo": ({"stage": "ppo", "max_steps": 2, **ANSWERING}, [0, 2]),
+    "two": ({"eval_strategy": "steps", "eval_steps": 2, "max_steps": 3, "per_device_train_batch_size": 2,
+             "environment": {"NPROC_PER_NODE": "2"}}, [0, 2, 3]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_stage_that_writes_is_measured_when_it_is_due(place: Workspace, train: Any, look: Any, way: str):
+    write_lines(place.data / "pairs.jsonl", PAIRS)
+    write_lines(place.data / "judged.jsonl", JUDGED)
+    place.path("rewards.py").write_text("def length(sample):\n    return len(sample.answer) / 100\n")
+    values, steps = WAYS[way]
+    done = train(place, f"saves/way_{way}", lora_rank=4, eval_methods=METHODS, **values)
+    assert done.code == 0, done.err
+    run = look(place.path(f"saves/way_{way}"))
+    told = [(point["step"], point["eval_ceval_accuracy"]) for point in run.points if "eval_ceval_accuracy" in point]
+    assert [step for step, _ in told] == steps
+    kept = [json.loads(path.read_text()) for path in sorted((run.folder / "eval").glob("*.json"))]
+    assert {held["results"][-1]["step"]: held["results"][-1]["measures"]["accuracy"]["value"] for held in kept} == {
+        step: pytest.approx(value) for step, value in told
+    }
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_the_curve_is_the_one_of_a_run_that_measures_nothing(place: Workspace, train: Any, look: Any, stage: str):
+    place.path("rewards.py").write_text("def length(sample):\n    return len(sample.answer) / 100\n")
+    values = {"stage": stage, "lora_rank": 4, "max_steps": 4, "logging_steps": 2}
+    if stage == "grpo":
+        values |= {"num_generations": 2, **ANSWERING}
+    measured = train(place, f"saves/seen_{stage}", eval_methods=METHODS, eval_strategy="steps", eval_steps=1, **values)
+    assert measured.code == 0, measured.err
+    assert train(place, f"saves/unseen_{stage}", **values).code == 0
+    run, alone = look(place.path(f"saves/seen_{stage}")), look(place.path(f"saves/unseen_{stage}"))
+    assert run.weights() == alone.weights()
+    learned = [{name: value for name, value in point.items() if not name.startswith("eval_")}
+               for point in run.measured if point["loss"] is not None]  # fmt: skip
+    assert learned == alone.measured
+    assert ("reward" in learned[0]) == (stage == "grpo")
+
+
 @pytest.mark.parametrize(
     ("methods", "sentence"),
     [

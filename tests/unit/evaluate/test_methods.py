@@ -39,7 +39,6 @@ def test_methods_need_no_held_out_rows_but_other_evaluation_does():
     [
         ({"deepspeed": "ds.json"}, "no process holds the whole model with --deepspeed"),
         ({"stage": "rm"}, "--stage rm learns to give scores"),
-        ({"stage": "ppo", "reward_model": "r"}, "--stage ppo, whose loop measures rewards"),
         ({"do_train": "False", "val_size": "4"}, "With --do_train False, use studio eval"),
     ],
 )
