@@ -79,6 +79,7 @@ loop/                    the loop itself
     deepspeed  divided   weights and optimizer in parts, one for each process
     saving               checkpoints and final weights, written whole
     step  memory         an optimizer step taken again: in smaller parts when memory runs out, or to look twice
+    round                the same for a step over groups of answers
     incidents            what a run did otherwise than asked
     tally  seen          sums and counts that batches tell; rows and tokens learned from, by dataset
     watch                points of the curve, early stop, stop on request
@@ -108,6 +109,7 @@ vocabulary/              of what pieces a model reads and writes text
     merging  pieces  special   merges continued on texts; pieces of SentencePiece and lists; special tokens
     rows                 embeddings and head with rows for them, written tensor by tensor
     tokenfile  scripts   tokenizer.json as data; which texts belong to a new language
+    model_file           the same vocabulary in SentencePiece's file
     train  sentences     a vocabulary from nothing: byte-level BPE, SentencePiece
     new_model  shapes    a model that knows nothing yet; its shapes and how many parameters they have
     inspect  compare     what vocabularies make of texts
@@ -163,7 +165,9 @@ data/                    rows
     inspect              a page of a dataset as training sees it
     statistics  histogram   all of it, counted: lengths, what is learned, what is cut, what is refused
     shards  shard_writer  sharding   a folder of shards and its index; written; `studio data shard`
-    stream  streamed  beginning   rows as training takes them, never all at once; their sources; their first rows
+    origin               the recipes of cleaning that files went through
+    stream  windows  streamed   rows as training takes them, never all at once; their order; their sources
+    beginning            what is known of a stream before it begins: its first rows
     survey  languages    and what its rows are like: languages, roles, duplicates, empty answers, the longest
 model/                   weights
     find  hub            name → folder, here or on a hub
@@ -174,6 +178,7 @@ model/                   weights
     changed  positions   what a run made of its base's config; positions stretched for longer rows
     quantise             a base in 4 or 8 bits
     hardware             what the machine has, and what follows
+    worker               a process that works for another, and ends with it
     tokenizer  tokenizer_files   tokenizer.json without transformers
     words  coverage      the same ids word by word, faster; what a tokenizer has no token for
     bits                 how much text a token stands for: bits per character

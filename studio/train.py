@@ -10,9 +10,10 @@ from typing import Any
 
 from studio import __version__
 from studio.assemble import learner, parts_of, write_card
+from studio.data.origin import origins
 from studio.errors import DivergedError, MemoryFullError, StoppedError, StudioError
 from studio.jobs.folder import Run, inspect, now, open_run
-from studio.jobs.launch import is_main, leave, main_first, processes
+from studio.jobs.launch import is_lost, is_main, leave, lost, main_first, processes
 from studio.jobs.log import Log
 from studio.jobs.progress import read
 from studio.jobs.signals import StopFlag
@@ -121,7 +122,11 @@ def _trainer(
     if is_main(os.environ):
         run.write(
             decisions=[choice.__dict__ for choice in (*ready.choices, learned.attention)],
-            data={"hashes": material.hashes, "report": material.report.as_json()},
+            data={
+                "hashes": material.hashes,
+                "report": material.report.as_json(),
+                "cleaned": origins(material.hashes, place),
+            },
             hardware=hardware.__dict__,
             quantization=ready.rounding.as_json() if ready.rounding else None,
         )
@@ -130,13 +135,15 @@ def _trainer(
 
 
 @contextlib.contextmanager
-def _memory_told(recipe: Recipe) -> Iterator[None]:
-    """Turn memory that runs out, where nothing smaller can be tried, into MemoryFullError."""
+def _ends_told(recipe: Recipe) -> Iterator[None]:
+    """Turn memory that runs out, where nothing smaller can be tried, and another process that is gone into errors."""
     from studio.loop import memory
 
     try:
         yield
     except memory.ERRORS as error:
+        if is_lost(error):
+            raise lost(error) from error
         if not memory.ran_out(error):
             raise
         said = memory.evidence(error)
@@ -151,7 +158,7 @@ def _learn(recipe: Recipe, trainer: Learner, run: Run, stop: StopFlag, say: Say)
     """The loop itself, with what can go wrong in it turned into sentences."""
     if run.resume is not None:
         say(f"going on from {run.resume.name}")
-    with _memory_told(recipe):
+    with _ends_told(recipe):
         trainer.train(resume_from_checkpoint=str(run.resume) if run.resume else None)
     stop.armed = False
     stop.saved = f"after the last step, {trainer.writer.newest() or 'no checkpoint'} is kept"
@@ -167,11 +174,11 @@ def _finish(recipe: Recipe, place: Workspace, trainer: Learner, run: Run, materi
     """Final weights, last evaluation, picture and card; `finished` is written last."""
     results: dict[str, Any] = {"steps": trainer.state.global_step}
     if trainer.eval_dataset is not None:
-        with _memory_told(recipe):
+        with _ends_told(recipe):
             results |= trainer.evaluate()
     if recipe.training.do_train:
         trainer.refuse_broken_weights()
-    with _memory_told(recipe):
+    with _ends_told(recipe):
         results |= trainer.conclude()
     weights = trainer.whole_weights() if recipe.training.do_train else None
     trainer.count_seen()

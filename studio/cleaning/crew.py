@@ -14,6 +14,7 @@ from studio.cleaning.sources import Source, placed_rows
 from studio.data.reading import Placed
 from studio.errors import MemoryFullError, RowError
 from studio.model.hardware import cores
+from studio.model.worker import begin_worker
 
 # A chunk ends at so many rows, or characters of them.
 ROWS, CHARACTERS = 2_000, 1_000_000
@@ -24,14 +25,14 @@ _WAITING = 3
 
 def cleaned(recipe: Recipe, source: Source, workers: int | None, hear: Callable[[float], None]) -> Iterator[Cleaned]:
     """The chunks of a source, cleaned. Raises DatasetError for a broken file, MemoryFullError for a lost process."""
-    count = min(workers or cores(), cores())
+    count = workers or cores()
     every = _chunks(source, hear)
     if count == 1 or source.size < _WORTH_PROCESSES:
         yield from (chunk.clean(recipe, some) for some in every)
         return
     _warm(recipe)
     # Forked, so that tables and the model of languages are shared.
-    with ProcessPoolExecutor(count, multiprocessing.get_context("fork")) as crew:
+    with ProcessPoolExecutor(count, multiprocessing.get_context("fork"), begin_worker) as crew:
         try:
             # The processes start now, before a reader has threads of its own.
             crew.submit(int).result()

@@ -1,7 +1,8 @@
 """A text mended: decoded rightly, without markup, invisible characters and stray white space.
 
 Each repair gives the text back as it is when there is nothing to mend, and a mended text stays as it is when it is
-mended again.
+mended again; but for entities, as `&amp;lt;` is one of what is one. Time grows with the length of a text, whatever it
+holds.
 """
 
 from __future__ import annotations
@@ -23,20 +24,32 @@ _INLINE = (
     r"font|head|html|link|mark|meta|nobr|ruby|samp|span|path|time|bdi|bdo|big|col|del|dfn|dir|img|ins|kbd|"
     r"map|sub|sup|svg|var|wbr|em|rp|rt|tt|a|b|i|q|s|u"
 )
-_TAG = re.compile(rf"</?(?:({_BLOCKS})|{_INLINE})(?:\s[^<>]*|\s*/)?>", re.IGNORECASE)
-_DROPPED = re.compile(r"<(script|style|noscript|head|svg)\b[^<>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
-_COMMENT = re.compile(r"<!--.*?-->|<!\[CDATA\[|\]\]>|<!doctype[^>]*>|<\?xml[^>]*\?>", re.IGNORECASE | re.DOTALL)
+# Attributes have a value, or there is one word: what stands between `a <b` and `c> d` has neither.
+_TAG = re.compile(
+    rf"</?(?:({_BLOCKS})|{_INLINE})(?:\s+(?:[\w:@.-]+\s+)*[\w:@.-]+\s*=[^<>]*|\s+[\w-]+\s*/?|\s*/?)>", re.IGNORECASE
+)
+_HIDDEN = re.compile(r"<(?:(script|style|noscript|head|svg)\b[^<>]*>|!--)", re.IGNORECASE)
+_HIDDEN_ENDS = {
+    name: re.compile(rf"</{name}\s*>" if name else "-->", re.IGNORECASE)
+    for name in ("", "script", "style", "noscript", "head", "svg")
+}
+_DECLARED = re.compile(r"<!\[CDATA\[|\]\]>|<!doctype[^<>]*>|<\?xml[^<>]*\?>", re.IGNORECASE)
+# 10<sup>5</sup> is not 105.
+_POWER = re.compile(r"(?<=[0-9)])<sup>(?=[-−+]?\d+</sup>)", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 
-# Invisible characters that carry no meaning. Joiners (U+200C, U+200D) stay: Persian and emoji need them.
+# Invisible characters that carry no meaning, and what colours a terminal. Joiners (U+200C, U+200D) stay: Persian and
+# emoji need them; so do the tags behind a black flag, which say whose it is (the first group).
 _INVISIBLE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
+    "(\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)|\x1b\\[[0-?]*[ -/]*[@-~]|"
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f"
     "\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0001-\U000e007f]"
 )
-_ENDS = re.compile("\r\n|[\r\x85\u2028\u2029]")
+# Pages that end (U+000C) among them.
+_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _GAPS = re.compile("(?<=\\S)(?:[ \t]*[\t\xa0\u1680\u2000-\u200a\u202f\u205f]+[ \t\xa0\u2000-\u200a]*|  +)(?=\\S)")
 _ODD = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f]")
-_LINE_ENDS = re.compile("[ \t\xa0\u3000]+$|^\u3000+", re.MULTILINE)
+_LINE_ENDS = re.compile("(?<![ \t\xa0\u3000])[ \t\xa0\u3000]+$|^\u3000+", re.MULTILINE)
 _ENDS_LOOSE = re.compile("[ \t\xa0](?:\n|$)|\u3000")
 _BLANK_LINES = re.compile("\n{3,}")
 
@@ -46,6 +59,8 @@ _LATIN = re.compile(
     "\u2013-\u203a\u20ac\u2122]"
 )
 _WIDE = re.compile(r"[^\x00-\x7f]{6,}")
+# Not to be expected in Chinese text: letters of scripts of two bytes, radicals, what is for private use.
+_UNLIKELY = re.compile("[\x00-\xb6\xb8-\u1fff\u2c00-\u2fff\ua000-\uabff\ud800-\uf8ff\ufff0-\uffff]")
 
 
 def repair_encoding(text: str) -> str:
@@ -70,7 +85,7 @@ def _from_gbk(run: re.Match[str]) -> str:
         found = run[0].encode("gb18030").decode()
     except UnicodeError:
         return run[0]
-    return found if found.isprintable() and len(found) < len(run[0]) else run[0]
+    return found if len(found) < len(run[0]) and not _UNLIKELY.search(found) else run[0]
 
 
 def broken(text: str) -> float:
@@ -82,11 +97,30 @@ def broken(text: str) -> float:
 def remove_html(text: str) -> str:
     """Running text without tags, comments, scripts and styles; entities as characters."""
     if "<" in text:
-        text = _COMMENT.sub("", _DROPPED.sub(" ", text))
-        text = _TAG.sub(_gap, text)
+        text = _DECLARED.sub("", _without_hidden(text))
+        text = _TAG.sub(_gap, _POWER.sub("^", text))
     if "&" in text and _ENTITY.search(text):
         text = _ENTITY.sub(lambda found: html.unescape(found[0]), text)
     return text
+
+
+def _without_hidden(text: str) -> str:
+    """The text without comments, scripts and the like; what nothing ends stays."""
+    kept: list[str] = []
+    at = place = 0
+    # Looked for once: a page of openings without an end would take the square of its length.
+    endless: set[str] = set()
+    while found := _HIDDEN.search(text, place):
+        name, place = (found[1] or "").lower(), found.end()
+        if name in endless:
+            continue
+        end = _HIDDEN_ENDS[name].search(text, place)
+        if end is None:
+            endless.add(name)
+            continue
+        kept += [text[at : found.start()], " " if name else ""]
+        at = place = end.end()
+    return "".join((*kept, text[at:]))
 
 
 def _gap(tag: re.Match[str]) -> str:
@@ -97,7 +131,7 @@ def remove_control(text: str) -> str:
     """The text without control and invisible characters; every line end is a newline."""
     if text.isascii() and text.isprintable():
         return text
-    return _INVISIBLE.sub("", _ENDS.sub("\n", text))
+    return _INVISIBLE.sub(r"\1", _ENDS.sub("\n", text))
 
 
 def tidy_space(text: str) -> str:

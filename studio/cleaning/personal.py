@@ -8,25 +8,35 @@ from datetime import date
 
 _MAIL = re.compile(
     r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+"
-    r"[A-Za-z]{2,24}(?![A-Za-z0-9-])"
+    r"[A-Za-z]{2,24}(?!-?[A-Za-z0-9])"
 )
 # 18 characters: 6 of the region, 8 of the birthday, 3 of the order, a check character (GB 11643-1999).
 _IDENTITY = re.compile(r"(?<![0-9A-Za-z])[1-9]\d{5}(?:18|19|20)\d{9}[0-9Xx](?![0-9A-Za-z])")
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHECKS = "10X98765432"
 
+# Calling codes of countries (ITU-T E.164) but China's, whose numbers have patterns of their own.
+_COUNTRY = (
+    r"(?:1|7|2[07]|2[1-689]\d|3[0-469]|3[578]\d|4[013-9]|42\d|5[1-8]|5[09]\d|6[0-6]|6[7-9]\d|8[124]|8[058]\d|9[0-58]|"
+    r"9[679]\d)"
+)
 _PHONE = re.compile(
-    # Mobile numbers in China, with or without +86: 138 0013 8000, 138-0013-8000.
-    r"(?<![\d.+-])(?:(?:\+|00)?86[ -]?)?1[3-9]\d(?:\d{8}|([ -])\d{4}\1\d{4})(?![\d]|[.-]\d)"
+    # Mobile numbers in China, with or without +86: 138 0013 8000, 138-0013-8000. No part of a hash, of the path of a
+    # page, of arithmetic; no sum of money.
+    r"(?<![\d.+^*_$¥￥€£-])(?<![0-9a-f][a-f])(?<![A-Za-z]/)(?:(?:\+|00)?86[ -]?)?"
+    r"1(?:[38]\d|4[014-9]|5[0-35-9]|6[2567]|7[0-8]|9[0-35-9])(?:\d{8}|([ -])\d{4}\1\d{4})"
+    r"(?![\d_a-f]|[.-]\d| ?(?:[元万亿吨%％]|美元|人民币|欧元|日元))"
     # Landlines in China: an area code, and seven or eight digits behind a hyphen.
     r"|(?<![\d.-])(?:\(0\d{2,3}\)|（0\d{2,3}）|0\d{2,3}[-－])[2-8]\d{6,7}(?!\d|[.-]\d)"
-    # Anywhere, with the country before it: +44 20 7946 0958.
-    r"|(?<![\d+])\+(?!86)[1-9]\d{0,2}(?:[ .-]?\(?\d{1,4}\)?){2,5}(?!\d)"
+    # Anywhere, with the country before it: +44 20 7946 0958. A sum such as 5 +12345678 and UTC+8 are none.
+    rf"|(?<![0-9A-Za-z_)+^*])(?<![0-9)C*T]\s)\+{_COUNTRY}[ .-]?\(?\d{{1,4}}\)?(?:[ .-]?\(?\d{{2,4}}\)?){{1,4}}(?!\d)"
     # North America: (212) 555-0123, 212-555-0123.
-    r"|(?<![\d.-])(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[-.])[2-9]\d{2}[-.]\d{4}(?!\d|[.-]\d)"
+    r"|(?<![\d.-])(?:1[-. ])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[-.])[2-9]\d{2}[-.]\d{4}(?!\d|[.-]\d)"
 )
-# Domains that are nobody's (RFC 2606).
-_NOBODY = re.compile(r"(@|\.)(example\.(com|net|org)|(example|test|invalid))$", re.IGNORECASE)
+# Domains that are nobody's (RFC 2606), accounts of version control, and pictures for fine screens (icon@2x.png).
+_NOBODY = re.compile(
+    r"(@|\.)(example\.(com|net|org)|(example|test|invalid))$|^git@|@[1-4]x\.(png|jpe?g|gif|webp|svg)$", re.IGNORECASE
+)
 _DIGITS = re.compile(r"\d")
 
 
@@ -41,8 +51,9 @@ def is_identity(number: str) -> bool:
 
 
 def _is_phone(number: str) -> bool:
-    # Seven to fifteen digits (ITU-T E.164).
-    return 7 <= len(_DIGITS.findall(number)) <= 15
+    # Seven to fifteen digits (ITU-T E.164); a number as round as 13,500,000,000 counts something.
+    digits = "".join(_DIGITS.findall(number))
+    return 7 <= len(digits) <= 15 and not digits.endswith("00000")
 
 
 # What most texts lack, and each of a kind has: a look for it is cheaper than the pattern.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -87,5 +88,9 @@ def _said(messages: Sequence[Message]) -> str:
 
 
 def line_of(row: Row) -> bytes:
-    """The row as a line of JSON, dates and the like as text."""
-    return json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") + b"\n"
+    """The row as a line of JSON; dates and the like as text, bytes as Base64."""
+    return json.dumps(row, ensure_ascii=False, default=_as_text).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _as_text(value: object) -> str:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)

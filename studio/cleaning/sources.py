@@ -11,10 +11,12 @@ from typing import Any
 from studio.data.blocks import START
 from studio.data.catalog import Catalog, DatasetEntry, entry_of_file, name_complaint, read_catalog
 from studio.data.example import FORMATS, TAGS
+from studio.data.hashes import Stamp, must_be_unchanged
 from studio.data.readers import no_rows, reader_of
 from studio.data.reading import Placed
 from studio.data.textfile import TextFile
 from studio.errors import ArgumentError, DatasetError, StudioError
+from studio.model.staging import in_the_way
 from studio.works.clean import CleanSet
 from studio.workspace import Workspace
 
@@ -27,6 +29,12 @@ class Source:
     files: tuple[Path, ...]
     size: int
     output: str = ""
+    stamps: tuple[Stamp, ...] = ()
+
+    def must_be_unchanged(self) -> None:
+        """Raise DatasetError when a file is another one than before it was read."""
+        for path, stamp in zip(self.files, self.stamps, strict=True):
+            must_be_unchanged(path, stamp)
 
 
 def find(asked: CleanSet, place: Workspace) -> tuple[list[Source], list[Source], list[str]]:
@@ -50,7 +58,16 @@ def find(asked: CleanSet, place: Workspace) -> tuple[list[Source], list[Source],
         )
     taken: set[str] = set()
     sources = [_source(entry, taken) for entry in entries]
-    notes = [*catalog.notes, *(note for entry in (*entries, *held) for note in (*entry.found().notes, entry.why))]
+    every = [
+        f"{entry.name}: num_samples {entry.num_samples:,} counts in training; here all of its rows are cleaned."
+        for entry in entries
+        if entry.num_samples
+    ]
+    notes = [
+        *catalog.notes,
+        *every,
+        *(note for entry in (*entries, *held) for note in (*entry.found().notes, entry.why)),
+    ]
     return sources, [_source(entry, set()) for entry in held], [note for note in dict.fromkeys(notes) if note]
 
 
@@ -76,7 +93,7 @@ def must_be_free(asked: CleanSet, place: Workspace, catalog: Catalog) -> None:
     """Raise ArgumentError when the output is there already, or the name cannot be given."""
     said = []
     target = place.target(asked.output.output_dir)
-    if target.exists() and not asked.output.overwrite_output_dir:
+    if in_the_way(target, replace=asked.output.overwrite_output_dir):
         said.append(
             f"--output_dir {asked.output.output_dir}: it is there already. Choose another name, or move the old one "
             "aside with --overwrite_output_dir True."
@@ -153,7 +170,8 @@ def _source(entry: DatasetEntry, taken: set[str]) -> Source:
         count += 1
         name = f"{stem}-{count}"
     taken.add(name)
-    return Source(entry, files, sum(file.stat().st_size for file in files), f"{name}.jsonl")
+    stamps = tuple(map(Stamp.of, files))
+    return Source(entry, files, sum(stamp.size for stamp in stamps), f"{name}.jsonl", stamps)
 
 
 def _form(entry: DatasetEntry) -> str:

@@ -22,6 +22,7 @@ from studio.cleaning.sources import Source, entry_for, find
 from studio.cleaning.store import Store
 from studio.cleaning.tally import STEPS, Tally
 from studio.data.hashes import file_hash
+from studio.data.origin import ACCOUNT, MADE_BY
 from studio.data.register import place_of, register
 from studio.errors import ArgumentError, DatasetError, StudioError, counted
 from studio.model.staging import staged
@@ -29,7 +30,6 @@ from studio.works.base import Ear
 from studio.works.clean import CleanSet
 from studio.workspace import Workspace, write_json
 
-LINEAGE = "clean.json"
 _SCRATCH = ".scratch"
 # How much of the bar each pass takes.
 _COMPARED, _WRITTEN = 80.0, 95.0
@@ -74,7 +74,7 @@ def run(asked: CleanSet, place: Workspace, ear: Ear) -> dict[str, Any]:
     target = place.target(asked.output.output_dir)
     with staged(target, replace=asked.output.overwrite_output_dir) as folder:
         found = _into(folder, course, sources, held)
-        write_json(folder / LINEAGE, found)
+        write_json(folder / ACCOUNT, found)
     found |= {"output": place.shown(target), "name": asked.output.name, "registry": ""}
     if asked.output.name:
         found["registry"] = _registered(asked, place, sources, target)
@@ -95,7 +95,7 @@ def as_text(found: dict[str, Any]) -> str:
     if found["refused"]:
         lines.append(f"  {counted(found['refused'], 'row')} could not be read and were left out:")
         lines += [f"    {bad['file']}, row {bad['row']}: {bad['why']}" for bad in found["bad_rows"][:5]]
-    lines.append(f"Samples of each step stand in {found['output']}/{LINEAGE}.")
+    lines.append(f"Samples of each step stand in {found['output']}/{ACCOUNT}.")
     if found["name"]:
         lines.append(f"Registered as {found['name']} in {found['registry']}.")
     return "\n".join(lines)
@@ -115,6 +115,8 @@ def _into(folder: Path, course: _Course, sources: list[Source], held: list[Sourc
         clock = time.monotonic()
         _read_all(course, every, len(held), store, keys)
         course.refusals.check(sum(course.read.values()))
+        for source in every:
+            source.must_be_unchanged()
         store.written()
         clock = _lap(course, "clean", clock)
         keys.mark(
@@ -206,7 +208,7 @@ def _account(
     first = len(held)
     read, kept = sum(rows[first:]), sum(left[first:])
     return {
-        "made_by": "studio data clean", "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "made_by": MADE_BY, "time": time.strftime("%Y-%m-%d %H:%M:%S"),
         "rows": read, "kept": kept, "refused": refused.count, "removed": read - kept - refused.count,
         "sources": [
             told(source, number) | {"kept": left[number], "output": source.output}

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from studio.model.worker import begin_worker
+
 if TYPE_CHECKING:
     from studio.data.rows import Rows
 
 NO_LOSS = -100
-# Of prctl(2): the signal that a process gets when the one that began it ends.
-_ON_PARENTS_DEATH = 1
 
 
 class Groups(torch.utils.data.Dataset[list[int]]):
@@ -36,19 +33,14 @@ class Groups(torch.utils.data.Dataset[list[int]]):
 class Deaf:
     """Begins a worker of the loader as upstream does, and lets it ignore what asks a run to stop.
 
-    A shell and a container send a signal to every process. The one that trains saves its step and then ends its
-    workers; had they died before, the step would have no rows. Where that one is killed its workers end with it: they
-    hold the files it had open, the lock of its folder among them, which would keep the next attempt out.
+    The process that trains saves its step and then ends its workers; had they died before, the step would have no rows.
     """
 
     begin: Callable[[int], None] | None
 
     def __call__(self, number: int) -> None:
         """Begin worker `number`."""
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_IGN)
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_ON_PARENTS_DEATH, signal.SIGKILL)
+        begin_worker()
         if self.begin is not None:
             self.begin(number)
 

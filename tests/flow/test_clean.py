@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import date
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
+from studio.data.origin import origins
 from studio.workspace import Workspace
 from tests.flow.cleaning import DIRTY, LONG, Studio, clean, kept, steps, write
 
@@ -118,6 +122,21 @@ def test_conversations_keep_their_form_and_only_their_texts_are_mended(workspace
     ]  # fmt: skip
 
 
+def test_columns_beside_the_text_come_out_as_they_were_and_bytes_as_base64(workspace: Workspace):
+    raw = (
+        '{"text": "'
+        + LONG
+        + '", "big": 123456789012345678901234567890, "f": 1.0, "nest": {"a": [1, {"b": "  x "}]}, "": null}'
+    )
+    (workspace.data / "odd.jsonl").write_text(raw, encoding="utf-8")
+    clean(workspace, "--train_file", "data/odd.jsonl")
+    assert (workspace.data / "clean/odd.jsonl").read_text(encoding="utf-8") == raw.replace('they "', 'they"') + "\n"
+    table = {"text": [LONG], "raw": [b"\xff\x00ab"], "day": [date(2020, 1, 2)]}
+    parquet.write_table(pyarrow.table(table), workspace.data / "odd.parquet")
+    clean(workspace, "--train_file", "data/odd.parquet", "--overwrite_output_dir", "True")
+    assert kept(workspace, "odd.jsonl") == [{"text": LONG.strip(), "raw": "/wBhYg==", "day": "2020-01-02"}]
+
+
 def test_the_same_rows_come_out_however_many_processes_work(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
     texts = [f"{LONG} number {number % 700} {'x' * (number % 7)}" for number in range(3_000)]
     path = write(workspace, "many.jsonl", [{"text": text} for text in texts])
@@ -143,6 +162,7 @@ def test_from_a_yaml_file_to_a_dataset_that_training_takes(workspace: Workspace,
     assert (found["name"], found["registry"]) == ("cleaned", "dataset_info.json")
     entry = json.loads(workspace.dataset_info.read_text())["cleaned"]
     assert entry["file_name"] == "clean/dirty.jsonl"
+    assert list(origins(["data/clean/dirty.jsonl"], workspace)) == ["data/clean/clean.json"]
     shown = studio("data", "preview", "cleaned", "--model_name_or_path", "models/tiny", "--stage", "pt")
     assert shown.returncode == 0, shown.stderr
     assert "Café" in shown.stdout

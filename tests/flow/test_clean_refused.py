@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,23 +101,49 @@ def test_a_dataset_of_a_hub_is_refused_when_nobody_can_be_asked(workspace: Works
     assert "somebody/rows" in done.stderr and "Traceback" not in done.stderr
 
 
+def _children(process: int) -> list[int]:
+    return [int(number) for number in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
 @pytest.mark.slow
-def test_a_signal_stops_it_with_nothing_half_written(workspace: Workspace):
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_stops_it_with_nothing_half_written(workspace: Workspace, sent: signal.Signals):
     rows = [{"text": f"{LONG} {number} {number * number} {number**3}"} for number in range(60_000)]
     path = write(workspace, "many.jsonl", rows)
     before = sorted(workspace.data.iterdir())
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "studio", "data", "clean", "--train_file", path, "--output_dir", "data/clean"]
+    command = [sys.executable, "-m", "studio", "data", "clean", "--train_file", path, "--output_dir", "data/clean",
+               "--preprocessing_num_workers", "2"]  # fmt: skip
     with subprocess.Popen(command, cwd=workspace.root, env=environment, stderr=subprocess.PIPE) as process:
         until = time.monotonic() + 60
-        while time.monotonic() < until and not list(workspace.data.glob(".tmp-*/*.jsonl")):
+        while time.monotonic() < until and len(_children(process.pid)) < 2:
             time.sleep(0.05)
+        assert len(_children(process.pid)) == 2
         time.sleep(1)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(sent)
+        # Workers hold the pipe: when they stay, this does not end.
         _, said = process.communicate(timeout=60)
-    assert process.returncode == 14, said
-    assert b"stopped on request" in said
+    if sent == signal.SIGTERM:
+        assert process.returncode == 14, said
+        assert b"stopped on request" in said
+    else:
+        # What a killed command leaves goes with the next one.
+        assert not (workspace.data / "clean").exists()
+        clean(workspace, "--train_file", write(workspace, "dirty.jsonl", DIRTY))
+        before = sorted([*before, workspace.data / "clean", workspace.data / "dirty.jsonl"])
     assert sorted(workspace.data.iterdir()) == before
+
+
+def test_a_source_that_changes_while_it_is_read_is_refused(workspace: Workspace):
+    path = write(workspace, "dirty.jsonl", DIRTY)
+
+    class Touches(Silent):
+        def tell(self, *_: Any) -> None:
+            os.utime(workspace.root / path, ns=(0, 0))
+
+    with pytest.raises(DatasetError, match=r"dirty.jsonl must not change while it is read"):
+        clean(workspace, "--train_file", path, ear=Touches())
+    assert not (workspace.data / "clean").exists()
 
 
 @pytest.mark.slow

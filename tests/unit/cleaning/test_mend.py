@@ -30,7 +30,9 @@ def test_utf8_that_was_read_as_gbk_becomes_what_it_was() -> None:
     assert repair_encoding(f"A: {right.encode().decode('gbk')}.") == f"A: {right}."
 
 
-@pytest.mark.parametrize("text", ["联通", "Ärger über Öl", "价格 £5 – ¥6", "ÃO não", "ﾊﾝｶｸ ｶﾅ", "한국어 문장입니다"])
+@pytest.mark.parametrize(
+    "text", ["联通", "Ärger über Öl", "价格 £5 – ¥6", "ÃO não", "ﾊﾝｶｸ ｶﾅ", "한국어 문장입니다", "纾解及时医院"]
+)
 def test_text_that_was_decoded_rightly_stays(text: str) -> None:
     assert repair_encoding(text) == text
 
@@ -55,13 +57,60 @@ def test_html_goes_with_its_scripts_and_leaves_the_text_on_its_lines() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["List<int> a; if (a < b && c > d) f<T>();", "<|im_end|>", "x <y> z", "AT&T; R&D"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "List<int> a; if (a < b && c > d) f<T>();",
+        "<|im_end|>",
+        "x <y> z",
+        "AT&T; R&D",
+        "if a <b and c> d",
+        "x <i or j> y",
+        "<title and author>",
+        "<!-- open",
+        "<script> open",
+    ],
+)
 def test_what_only_looks_like_html_stays(text: str) -> None:
     assert remove_html(text) == text
 
 
+def test_tags_go_whatever_their_attributes_and_powers_stay_powers() -> None:
+    assert remove_html('<td nowrap colspan=2>a</td><a href="b c">d</a><br /><input disabled>') == "\na\nd\n"
+    assert remove_html("10<sup>5</sup>, 10<sup>−3</sup>, word<sup>1</sup>") == "10^5, 10^−3, word1"
+    assert remove_html("a<!-- <script> -->b<style>c</style>d<!-- e") == "ab d<!-- e"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>",
+        "<!--",
+        "<!doctype ",
+        "<?xml ",
+        "<a ",
+        "<a b ",
+        "x\u3000",
+        "\t",
+        "&a",
+        "a@",
+        "+1234",
+        "Ã©",
+        "中CafÃ© ",
+    ],
+)
+def test_time_grows_with_the_length_whatever_a_text_holds(text: str) -> None:
+    # The square of the length would take minutes.
+    long = text * (400_000 // len(text)) + "."
+    for change in (repair_encoding, remove_html, remove_control, tidy_space, tidy_ends):
+        assert change(long)
+
+
 def test_control_and_invisible_characters_go_and_joiners_stay() -> None:
     assert remove_control("a\x00b\u200bc\ufeffd\x1b\u202ee\ud800\r\nf\rg") == "abcde\nf\ng"
+    assert remove_control("one\x0ctwo\x0b\x1b[1;31mthree\x1b[0m") == "one\ntwo\nthree"
+    england = "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+    assert remove_control(f"{england} \U000e0067a") == f"{england} a"
     family, persian = "👨\u200d👩\u200d👧", "می\u200cخواهم"
     assert remove_control(family) == family
     assert remove_control(persian) == persian
