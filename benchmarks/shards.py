@@ -28,7 +28,7 @@ from studio.data import source  # noqa: E402
 from studio.data.blocks import lines_of  # noqa: E402
 from studio.data.compressed import Unpacked  # noqa: E402
 from studio.data.shard_writer import ShardWriter  # noqa: E402
-from studio.data.shards import INDEX, index_of, shard_files  # noqa: E402
+from studio.data.shards import INDEX, KEY, SCHEMA, index_of, shard_files  # noqa: E402
 from studio.data.textfile import TextFile  # noqa: E402
 
 TEXTS = ("medical_qa_zh", "oasst_en", "classics_poetry_zh", "smalltalk_en", "alpaca_en_demo")
@@ -114,8 +114,8 @@ def many(folder: Path, count: int) -> None:
     folder.mkdir()
     for number in range(count):
         (folder / f"shard-{number:06}.jsonl.zst").touch()
-    lines = [[f"shard-{number:06}.jsonl.zst", 1000, 0, 0, f"{number:064x}"] for number in range(count)]
-    (folder / INDEX).write_text(json.dumps({"studio_shards": 1, "rows": 0, "shards": lines}))
+    lines = [[f"shard-{number:06}.jsonl.zst", 1000, 0, 0, f"{number:064x}", f"{number:08x}"] for number in range(count)]
+    (folder / INDEX).write_text(json.dumps({KEY: SCHEMA, "rows": 0, "shards": lines}))
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     index = index_of(folder)
     assert index is not None

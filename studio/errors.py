@@ -17,7 +17,8 @@ and in the page, without a traceback. Each class carries the exit code of the co
     ├── MemoryFullError    12
     ├── DivergedError      13
     ├── StoppedError       14  stopped on request, state saved
-    └── ResumeError        15  the checkpoint does not fit what is asked
+    ├── ResumeError        15  the checkpoint does not fit what is asked
+    └── LostError          16  another process of the same run ended
 """
 
 from __future__ import annotations
@@ -132,3 +133,9 @@ class ResumeError(StudioError):
     """What was saved does not fit what is asked now."""
 
     exit_code = 15
+
+
+class LostError(StudioError):
+    """Another process of the same run cannot be reached any more. That one's end is the reason, not this one's."""
+
+    exit_code = 16

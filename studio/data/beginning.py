@@ -19,8 +19,9 @@ from studio.data.report import Report
 from studio.data.rows import ROWS, Rows
 from studio.data.shards import INDEX, index_of, listed
 from studio.data.sizes import size_of
-from studio.data.stream import Stream, Way
+from studio.data.stream import Stream
 from studio.data.tokenise import Plan, example_of, must_fit, tokenise
+from studio.data.windows import Way
 from studio.errors import DatasetError, RowError, counted
 from studio.model.templates import Template
 from studio.model.tokenizer import LightTokenizer

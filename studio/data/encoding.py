@@ -17,6 +17,8 @@ from studio.errors import DatasetError
 BOM = b"\xef\xbb\xbf"
 HEAD = 64 * 1024
 """Bytes that are enough to tell what a file is."""
+# What writes out what a packed file holds.
+_UNPACKS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2"}
 _CONTINUATION = bytes(range(0x80, 0xC0))
 _PIECE = 1 << 20
 
@@ -150,8 +152,11 @@ def _wide(head: bytes) -> str:
 
 def _convert(path: Path, encoding: str) -> str:
     """What to do about a file in another encoding."""
-    old, new = shlex.quote(str(path)), shlex.quote(str(path.with_name(f"utf8-{path.name}")))
+    old, unpacks = shlex.quote(str(path)), _UNPACKS.get(path.suffix.lower())
+    new = shlex.quote(str(path.with_name(f"utf8-{path.stem if unpacks else path.name}")))
     command = f"iconv -f {encoding} -t UTF-8 {old} > {new}"
+    if unpacks:
+        command = f"{unpacks} -dc {old} | iconv -f {encoding} -t UTF-8 > {new}"
     if path.name == REGISTRY:
         return f"Convert it: {command}"
     said = encoding.lower()

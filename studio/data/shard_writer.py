@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
 
-from studio.data.shards import INDEX, KEY, SCHEMA, Shard
+from studio.data.shards import CHECKSUM, INDEX, KEY, SCHEMA, Shard
 
 # Lines go to the packer in pieces of this size.
 _PIECE = 1 << 18
@@ -112,8 +112,8 @@ class _Open:
         """The shard as the index lists it, on the disk."""
         self._flush()
         self._packer.close()
-        packed, digest = self._file.close()
-        return Shard(self.path.name, self.rows, packed, self.unpacked, digest)
+        packed, digest, ending = self._file.close()
+        return Shard(self.path.name, self.rows, packed, self.unpacked, digest, ending)
 
     def give_up(self) -> None:
         """Close the file; what it holds is of no use."""
@@ -125,21 +125,23 @@ class _Hashed:
 
     def __init__(self, inner: BinaryIO) -> None:
         self.inner, self._hash, self._size = inner, hashlib.sha256(), 0
+        self._ending = b""
 
     def write(self, data: Any) -> int:
         self._hash.update(data)
         self._size += len(data)
+        self._ending = (self._ending + bytes(data[-CHECKSUM:]))[-CHECKSUM:]
         return self.inner.write(data)
 
     def flush(self) -> None:
         self.inner.flush()
 
-    def close(self) -> tuple[int, str]:
-        """Bytes and hash, once all is on the disk."""
+    def close(self) -> tuple[int, str, str]:
+        """Bytes, hash and the last four bytes in hex (the frame's checksum), once all is on the disk."""
         self.inner.flush()
         os.fsync(self.inner.fileno())
         self.inner.close()
-        return self._size, self._hash.hexdigest()
+        return self._size, self._hash.hexdigest(), self._ending.hex()
 
 
 class Scattered:

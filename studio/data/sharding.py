@@ -192,9 +192,10 @@ class _Work:
         self.refused_count += 1
         self.refused.add(entry.name, error)
         if not self.output.skip_bad_rows:
+            said = str(self.refused.first[0]).rstrip(".")
             raise DatasetError(
-                f"every row must be readable; {self.refused.first[0]}. Mend it, or leave up to max_bad_rows of such "
-                "rows out with --skip_bad_rows True."
+                f"every row must be readable; {said}. Mend it, or leave up to max_bad_rows of such rows out with "
+                "--skip_bad_rows True."
             )
 
     def check(self) -> None:

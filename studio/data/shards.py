@@ -1,15 +1,17 @@
 """A folder of shards: `.jsonl.zst` files in order and `index.json`, which lists them and is written last.
 
-The index begins with the key `studio_shards` and says of each shard its rows, its bytes packed and unpacked and its
-SHA-256, so that nothing must be read to know how many rows there are, or that a shard is another one than it was.
+The index begins with the key `studio_shards` and says of each shard its rows, its bytes packed and unpacked, its
+SHA-256 and the checksum that its zstd frame ends with, so that nothing must be read to know how many rows there are,
+and four bytes tell that a shard is another one than it was.
 
-    {"studio_shards": 1, "rows": …, "packed": …, "unpacked": …, "shuffled": null or {"seed": …},
+    {"studio_shards": 2, "rows": …, "packed": …, "unpacked": …, "shuffled": null or {"seed": …},
      "entry": how the rows are read, as in dataset_info.json, "columns": names of the first row's columns,
-     "sources": [{"path", "size", "sha256"}], "shards": [[name, rows, packed, unpacked, sha256], …]}
+     "sources": [{"path", "size", "sha256"}],
+     "shards": [[name, rows, packed, unpacked, sha256, checksum], …]}
 
-A folder is held against its index each time it is opened: every shard there, of the right size. A shard that was
-written after the index (a copy may be) is hashed before it is read; what is damaged inside a shard is found by the
-checksum of its zstd frame while it is read, and its rows are counted.
+A folder is held against its index each time it is opened: every shard there, of the right size. Before a shard is read
+its checksum is compared, and one that was written after the index (a copy may be) is hashed; what is damaged inside is
+found by the checksum while it is read, and its rows are counted. Lists of schema 1 have no checksums.
 """
 
 from __future__ import annotations
@@ -27,18 +29,24 @@ from typing import Any, NamedTuple
 from studio.errors import DatasetError, counted
 
 INDEX = "index.json"
-KEY, SCHEMA = "studio_shards", 1
+KEY, SCHEMA = "studio_shards", 2
 _HEAD = 64
+# Bytes at the end of a zstd frame.
+CHECKSUM = 4
 
 
 class Shard(NamedTuple):
-    """One line of the index: bytes on the disk are `packed`, those of the rows `unpacked`."""
+    """One line of the index: bytes on the disk are `packed`, those of the rows `unpacked`.
+
+    `checksum` is that of the rows as the zstd frame ends with it, in hex; "" where the index has none.
+    """
 
     name: str
     rows: int
     packed: int
     unpacked: int
     sha256: str
+    checksum: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,12 +108,13 @@ def _read(path: Path, size: int, written_ns: int) -> Index | None:
 
 
 def _shard(raw: Any) -> Shard:
-    name, rows, packed, unpacked, sha256 = raw
-    if not isinstance(name, str) or not isinstance(sha256, str):
+    name, rows, packed, unpacked, sha256, *more = raw
+    (checksum,) = more or [""]
+    if not all(isinstance(each, str) for each in (name, sha256, checksum)):
         raise TypeError(raw)
     if Path(name).name != name or name in ("", ".."):
         raise ValueError(name)  # a shard lies beside its index
-    return Shard(name, _whole(rows), _whole(packed), _whole(unpacked), sha256)
+    return Shard(name, _whole(rows), _whole(packed), _whole(unpacked), sha256, checksum)
 
 
 def _whole(value: Any) -> int:
@@ -143,19 +152,22 @@ def listed(path: Path) -> Shard | None:
 
 
 def known_sha256(path: Path) -> str:
-    """The hash that the index says of a shard; "" where there is none, or the shard was written after the index."""
+    """The hash that the index says of a shard; "" where there is none, or the shard was written after the index or is
+    another one.
+    """
     index = index_of(path.parent)
     shard = index.by_name.get(path.name) if index is not None else None
     known = path.stat()
     if index is None or shard is None or known.st_size != shard.packed or known.st_mtime_ns > index.written_ns:
         return ""
-    return shard.sha256
+    return shard.sha256 if shard.checksum in ("", _checksum(path)) else ""
 
 
 def must_be_as_listed(path: Path) -> Shard | None:
     """What the index says of a file that is going to be read; None where none lists it.
 
-    Raises DatasetError for a shard of another size, or one written after its index that holds something else.
+    Raises DatasetError for a shard of another size or checksum, or one written after its index that holds something
+    else.
     """
     shard = listed(path)
     if shard is None:
@@ -163,12 +175,21 @@ def must_be_as_listed(path: Path) -> Shard | None:
     known = path.stat()
     if known.st_size != shard.packed:
         raise _changed(path, f"{shard.packed:,} bytes", f"{known.st_size:,}")
+    if shard.checksum and (ending := _checksum(path)) != shard.checksum:
+        raise _changed(path, f"the zstd checksum {shard.checksum}", ending)
     index = index_of(path.parent)
     if index is not None and known.st_mtime_ns > index.written_ns:
         found = _sha256(path, known.st_size, known.st_mtime_ns)
         if found != shard.sha256:
             raise _changed(path, f"the SHA-256 {shard.sha256[:16]}…", f"{found[:16]}…")
     return shard
+
+
+def _checksum(path: Path) -> str:
+    """What a zstd file with a checksum ends with: 32 bits of the XXH64 of all that is in it (RFC 8878), in hex."""
+    with path.open("rb") as file:
+        file.seek(-min(CHECKSUM, os.fstat(file.fileno()).st_size), os.SEEK_END)
+        return file.read().hex()
 
 
 @functools.lru_cache(maxsize=65_536)

@@ -1,58 +1,34 @@
 """Rows as training takes them, without a copy of all of them: read, shuffled, rendered, packed, and gone on with.
 
-    sources    each dataset from front to back, pass after pass; a mixer says whose turn it is
-    windows    `buffer_size` rows in random order, one window after the other; a pass ends its last window
+    sources    each dataset from front to back, pass after pass: studio.data.streamed
+    windows    `buffer_size` rows of them in random order, one window after the other: studio.data.windows
     slices     some of these rows are rendered (as `studio.data.render` always does) and packed together
     groups     packs, or single rows: what a batch is made of
 
-Everything is a function of the rows, what is asked and the seed. So a place in the stream is small: where each
-source stood when the window began that the slice began in, how many rows of it came before, and how many groups of
-the slice were given. Going on reads that window once more, and renders that slice.
+Everything is a function of the rows, what is asked and the seed. So a place in the stream is small: where the windows
+stood when the slice in work began, and how many groups of the slice were given. Going on renders that slice again.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from studio.data.mix import Mixer, Strategy
 from studio.data.pack import pack
 from studio.data.report import SHOWN, Counts, RefusedRows
 from studio.data.streamed import Source
-from studio.data.tokenise import CHUNK_CHARACTERS, CHUNK_ROWS, Plan, Raw, example_of, kept_pieces, render_chunk
+from studio.data.tokenise import CHUNK_CHARACTERS, CHUNK_ROWS, Plan, Raw, kept_pieces, render_chunk
+from studio.data.windows import Way, Windows, characters_of
 from studio.errors import DatasetError, RowError, counted
 from studio.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np
 
-# A window of very long rows ends before its number of rows, so that memory stays bounded.
-WINDOW_CHARACTERS = 100_000_000
 # A share of refused rows says something from so many rows on.
 _SHARE_FROM = 1_000
-
-
-@dataclass(frozen=True)
-class Way:
-    """How rows are taken: `buffer_size` of them are shuffled together (none up to 1); `packing` joins some.
-
-    `strategy` and `probabilities` say whose turn it is among the datasets. `per_turn` rows that follow each other go
-    to one process, so many to the next, and so on.
-    """
-
-    buffer_size: int = 0
-    packing: bool = False
-    seed: int = 42
-    skip_bad_rows: bool = False
-    max_bad_rows: float = 0.01
-    strategy: Strategy = "concat"
-    probabilities: tuple[float, ...] = ()
-    rank: int = 0
-    world: int = 1
-    per_turn: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,118 +48,11 @@ class Drawn(NamedTuple):
     told: tuple[str, ...]
 
 
-@dataclass
-class _Window:
-    """The order of raw rows: windows of them, each in an order of its own."""
-
-    sources: list[Source]
-    way: Way
-    rows: list[tuple[int, Raw, int]] = field(default_factory=list)
-    at: int = 0
-    # Passes that ended, windows that were filled, rows that were drawn in the pass and in all.
-    passes: int = -1
-    number: int = 0
-    drawn: int = 0
-    total: int = 0
-    told: list[str] = field(default_factory=list)
-    _begun: dict[str, Any] = field(default_factory=dict)
-    _mixer: Mixer | None = None
-    # Whose turn it is; below 0 where a pass is over, or none has begun.
-    _turn: int = -1
-    _short: bool = False
-
-    @property
-    def pass_is_over(self) -> bool:
-        """Whether the next row begins another pass."""
-        return self.at == len(self.rows) and self._turn < 0
-
-    def state(self) -> dict[str, Any]:
-        """Where the next row is."""
-        if self.at == len(self.rows):
-            return {**self._places(), "at": 0}
-        return {**self._begun, "at": self.at}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on at a place that `state` told."""
-        self.passes, self.number = state["passes"], state["window"]
-        self.drawn, self.total = state["drawn"], state["total"]
-        for source, spot in zip(self.sources, state["sources"], strict=True):
-            source.restore(spot)
-        self._mixer = None
-        if state["mixer"] is not None:
-            self._mixer = self._new_mixer()
-            self._mixer.restore(state["mixer"])
-        self._turn = state["turn"]
-        self.rows, self.at = [], 0
-        if state["at"]:
-            self._fill()
-            self.at = state["at"]
-
-    def next(self) -> tuple[int, Raw, int]:
-        """The next row: its dataset, the row, and how many rows of the stream came before it."""
-        if self.at == len(self.rows):
-            self._fill()
-        self.at += 1
-        return self.rows[self.at - 1]
-
-    def _places(self) -> dict[str, Any]:
-        return {
-            "passes": self.passes, "window": self.number, "drawn": self.drawn, "total": self.total,
-            "sources": [source.spot for source in self.sources],
-            "mixer": self._mixer.state() if self._mixer else None, "turn": self._turn,
-        }  # fmt: skip
-
-    def _new_mixer(self) -> Mixer:
-        way, names = self.way, [source.entry.name for source in self.sources]
-        seed = way.seed + max(self.passes, 0)
-        return Mixer(names, [None] * len(names), way.probabilities or None, way.strategy, seed)
-
-    def _fill(self) -> None:
-        """Read the next window; the rest of a pass is a window of its own, so that a pass has each row once."""
-        self._begun = self._places()
-        if self._mixer is None or self._turn < 0:
-            self.passes += 1
-            self.drawn = 0
-            self._mixer = self._new_mixer()
-            self._turn = self._mixer.next()
-        most = self.way.buffer_size if self.way.buffer_size > 1 else CHUNK_ROWS
-        drawn: list[tuple[int, Raw]] = []
-        characters = 0
-        while len(drawn) < most and characters < WINDOW_CHARACTERS and self._turn >= 0:
-            source = self.sources[self._turn]
-            found = source.take()
-            raw = Raw(0, found.file, found.row, example_of(found.value, source.entry))
-            drawn.append((self._turn, raw))
-            characters += _characters(raw)
-            if found.last:
-                self._mixer.ended(self._turn)
-            self._turn = self._mixer.next()
-        if characters >= WINDOW_CHARACTERS and len(drawn) < most and self.way.buffer_size > 1 and not self._short:
-            self._short = True
-            self.told.append(
-                f"rows are long: {len(drawn):,} are shuffled together instead of {most:,} (buffer_size), which are "
-                f"{characters:,} characters; a later window may hold more or less"
-            )
-        if self.way.buffer_size > 1:
-            random.Random(f"{self.way.seed} {self.number}").shuffle(drawn)
-        self.rows = [(source, raw, self.total + at) for at, (source, raw) in enumerate(drawn)]
-        self.at = 0
-        self.number += 1
-        self.drawn += len(drawn)
-        self.total += len(drawn)
-
-
-def _characters(raw: Raw) -> int:
-    example = raw.example
-    if isinstance(example, RowError):
-        return 0
-    return len(example.text) + sum(len(str(message["content"])) for message in example.messages)
-
-
 class Stream:
     """Groups of rendered rows without end; `restore` goes on after a group whose `state` was kept.
 
-    `plan` says what the rows become, `way` how they are taken; `counts` tell what became of the rows by dataset.
+    `plan` says what the rows become, `way` how they are taken. `counts` tell what became of the rows by dataset: `rows`
+    are those that were read, which each process does; all else is of this process's rows.
     """
 
     def __init__(self, plan: Plan, way: Way, place: Workspace) -> None:
@@ -193,10 +62,11 @@ class Stream:
             for entry, files in zip(plan.entries, plan.files, strict=True)
         ]
         self._sources = sources
-        self._window = _Window(sources, way)
+        self._windows = Windows(sources, way)
         self.counts = [Counts() for _ in sources]
         self.refused = RefusedRows()
-        self._refused = 0
+        # Rows that are refused here for all processes, and counted by another one; all that are refused here.
+        self._elsewhere = self._refused = 0
         self._number = self._given = 0
         # Kept rows and all rows when a pass gave something last (None where its beginning was not seen), passes since.
         self._kept_before: tuple[int, int] | None = (0, 0)
@@ -210,10 +80,11 @@ class Stream:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on after the group that `state` came with."""
-        self._window.restore(state["place"])
+        self._windows.restore(state["place"])
         self._number, self._given = state["slice"], state["given"]
         self.counts = [Counts(**each) for each in state["counts"]]
-        self._refused = sum(counts.refused for counts in self.counts)
+        self._elsewhere = state.get("elsewhere", 0)
+        self._refused = self._elsewhere + sum(counts.refused for counts in self.counts)
         self._kept_before, self._quiet = None, True
 
     def groups(self) -> Iterator[Drawn]:
@@ -221,9 +92,10 @@ class Stream:
         size = self._pass_rows()
         while True:
             begun = {
-                "place": self._window.state(),
+                "place": self._windows.state(),
                 "slice": self._number,
                 "counts": [asdict(counts) for counts in self.counts],
+                "elsewhere": self._elsewhere,
             }
             before = self._passed(size)
             groups = self._slice()
@@ -233,7 +105,7 @@ class Stream:
             given, self._given = self._given, 0
             ends = list(accumulate(map(len, groups)))
             for number, group in enumerate(groups[given:], given + 1):
-                told, self._window.told = tuple(self._window.told), []
+                told, self._windows.told = tuple(self._windows.told), []
                 # A slice is read as a whole, and given group by group.
                 passes = after if size is None else before + (after - before) * ends[number - 1] / ends[-1]
                 yield Drawn(group, {**begun, "given": number, "passes": passes}, told)
@@ -245,27 +117,28 @@ class Stream:
 
     def _passed(self, size: int | None) -> float:
         """How often all rows were seen: passes that ended and, where it is known, the share of the one in work."""
-        window = self._window
-        drawn = window.drawn - len(window.rows) + window.at
-        return max(window.passes + (drawn / size if size else 0), 0)
+        windows = self._windows
+        drawn = windows.drawn - len(windows.rows) + windows.at
+        return max(windows.passes + (drawn / size if size else 0), 0)
 
     def _slice(self) -> list[tuple[Row, ...]]:
         """The groups of the next rows that are this process's."""
         chunk: list[tuple[int, Raw]] = []
         characters = 0
         while len(chunk) < CHUNK_ROWS and characters < CHUNK_CHARACTERS:
-            source, raw, before = self._window.next()
+            source, raw, before = self._windows.next()
             self.counts[source].rows += 1
+            is_own = (before // self.way.per_turn) % self.way.world == self.way.rank
             if isinstance(raw.example, RowError):
-                self._refuse(source, raw, raw.example)
-            elif (before // self.way.per_turn) % self.way.world == self.way.rank:
+                self._refuse(source, raw, raw.example, is_own=is_own)
+            elif is_own:
                 chunk.append((source, raw))
-                characters += _characters(raw)
-            if self._window.pass_is_over:
+                characters += characters_of(raw)
+            if self._windows.pass_is_over:
                 break
         rows = self._rendered(chunk)
         self._quiet = False
-        if self._window.pass_is_over:
+        if self._windows.pass_is_over:
             self._must_have_kept()
         if not self.way.packing:
             return [(row,) for row in rows]
@@ -288,18 +161,23 @@ class Stream:
                 rows.append(Row(ids, np.asarray(piece.loss_mask, dtype=np.bool_), source))
         return rows
 
-    def _refuse(self, source: int, raw: Raw, error: RowError) -> None:
-        """Count a row that cannot be used and tell of it. Raises DatasetError where that is not allowed."""
-        self.counts[source].refused += 1
+    def _refuse(self, source: int, raw: Raw, error: RowError, *, is_own: bool = True) -> None:
+        """Count a row that cannot be used and tell of it. Raises DatasetError where that is not allowed.
+
+        What cannot be read every process finds, and what cannot be rendered the one whose row it is.
+        """
+        self.counts[source].refused += is_own
+        self._elsewhere += not is_own
         self._refused += 1
         self.refused.add(self.plan.entries[source].name, error.at(self._place.shown(raw.file), raw.row))
         if not self.way.skip_bad_rows:
+            said = str(self.refused.first[-1]).rstrip(".")
             raise DatasetError(
-                f"every row must be usable; {self.refused.first[-1]}. Mend it in the data file, or leave up to "
-                "max_bad_rows of such rows out with --skip_bad_rows True."
+                f"every row must be usable; {said}. Mend it in the data file, or leave up to max_bad_rows of such rows "
+                "out with --skip_bad_rows True."
             )
         if self._refused <= SHOWN and not self._quiet:
-            self._window.told.append(f"refused: {self.refused.first[-1]}")
+            self._windows.told.append(f"refused: {self.refused.first[-1]}")
         rows = sum(counts.rows for counts in self.counts)
         most = self.way.max_bad_rows
         allowed = most * max(rows, _SHARE_FROM) if most < 1 else most

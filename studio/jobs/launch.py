@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from studio.errors import StoppedError, StudioError
+from studio.errors import LostError, StoppedError, StudioError
 from studio.jobs.signals import INTERRUPTED
 from studio.model.hardware import cores
 
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+# The folder in which each process of a run leaves the sentence that it ends with.
+_LAST_WORDS = "STUDIO_LAST_WORDS"
 # What torchrun leaves processes that it asked to end for their last save.
 GRACE_S = 600
 
@@ -76,6 +84,30 @@ def main_first(topic: str) -> Iterator[None]:
     yield
 
 
+def is_lost(error: BaseException) -> bool:
+    """Whether an error says that another process of this run cannot be reached."""
+    from torch.distributed import DistError
+
+    return is_worker(os.environ) and (isinstance(error, DistError) or "gloo" in str(error))
+
+
+def lost(error: BaseException) -> LostError:
+    """The error to end with then."""
+    said = str(error).partition("\n")[0].partition(". ")[0]
+    return LostError(
+        f"another process of this run ended or cannot be reached, so this one ends too ({said}). What was saved "
+        "is whole: the same command goes on from the last checkpoint."
+    )
+
+
+def leave_word(error: StudioError) -> None:
+    """Tell the process that started this one what it ends with, unless that is another one's doing."""
+    folder = os.environ.get(_LAST_WORDS)
+    if folder and is_worker(os.environ) and not isinstance(error, StoppedError | LostError):
+        word = json.dumps([error.exit_code, str(error)])
+        (Path(folder) / f"{int(os.environ['RANK']):05}").write_text(word, encoding="utf-8")
+
+
 def leave() -> None:
     """End what the processes share; threads that still serve it would end the program with a signal."""
     from torch import distributed
@@ -92,7 +124,7 @@ def share_threads(environment: MutableMapping[str, str], count: int) -> None:
 def run_all(count: int, arguments: Sequence[str]) -> int:
     """Run `studio` with these arguments once a device, by torchrun's launcher; return the exit code.
 
-    It is that of the process that failed first. A signal to this process reaches all of them.
+    It is that of the process which the others ended for. A signal to this process reaches all of them.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -105,11 +137,34 @@ def run_all(count: int, arguments: Sequence[str]) -> int:
         min_nodes=1, max_nodes=1, nproc_per_node=count, run_id=uuid.uuid4().hex, max_restarts=0,
         rdzv_backend="c10d", rdzv_endpoint="localhost:0", shutdown_timeout=GRACE_S,
     )  # fmt: skip
-    try:
-        elastic_launch(config, sys.executable)("-u", "-m", "studio", *arguments)
-    except ChildFailedError as error:
-        code = int(error.get_first_failure()[1].exitcode)
-        return code if code > 0 else 128 - code
-    except SignalException as error:
-        return INTERRUPTED if error.sigval == signal.SIGINT else StoppedError.exit_code
+    with tempfile.TemporaryDirectory(prefix="studio-") as words:
+        os.environ[_LAST_WORDS] = words
+        try:
+            elastic_launch(config, sys.executable)("-u", "-m", "studio", *arguments)
+        except ChildFailedError as error:
+            return _why(error, Path(words), count)
+        except SignalException as error:
+            return INTERRUPTED if error.sigval == signal.SIGINT else StoppedError.exit_code
     return 0
+
+
+def _why(error: ChildFailedError, words: Path, count: int) -> int:
+    """The exit code of the process that the others ended for; its sentence is told where it could not tell it."""
+    left = sorted(words.iterdir())
+    if left:
+        code, sentence = json.loads(left[0].read_text(encoding="utf-8"))
+        if int(left[0].name):  # the main process has told its own
+            sys.stderr.write(f"process {int(left[0].name) + 1} of {count}: {sentence}\n")
+        return int(code)
+    # What lost another process is not the reason.
+    codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+    rank = next((rank for rank, code in codes.items() if code != LostError.exit_code), min(codes))
+    if codes[rank] >= 0:
+        return codes[rank]
+    name = error.failures[rank].signal_name()
+    hint = "; where memory is short the system does that" if name == "SIGKILL" else ""
+    sys.stderr.write(
+        f"process {rank + 1} of {count} was killed by signal {-codes[rank]} ({name}), so the run ended{hint}. What was "
+        "saved is whole: the same command goes on from the last checkpoint.\n"
+    )
+    return 128 - codes[rank]

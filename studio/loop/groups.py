@@ -19,6 +19,7 @@ from studio.loop.build import wire
 from studio.loop.online import REFERENCE, GrpoTrainer, OnlineTrainer, RlooTrainer
 from studio.loop.parts import Parts
 from studio.loop.reference import AnotherModel, Reference, reference_for
+from studio.loop.seen import SeenRows
 from studio.model.tokenizer import LightTokenizer
 from studio.rewards.choose import reward_for
 
@@ -47,6 +48,7 @@ def _build(kind: type[OnlineTrainer], config: Any, parts: Parts, beta: float, as
             train_dataset=rows,
             processing_class=_tokenizer(parts.material.tokenizer),
         )  # fmt: skip
+    trainer.seen = SeenRows(parts.rows)
     left = len(rows) % (trainer.args.generation_batch_size // trainer.args.num_generations)
     if left:
         which = "other ones" if trainer.args.shuffle_dataset else "the same ones"

@@ -34,6 +34,7 @@ from studio.loop.experience import Answered, Experience, spread
 from studio.loop.parts import Parts
 from studio.loop.policy_trainer import PolicyTrainer
 from studio.loop.rollout import RolloutStopped
+from studio.loop.seen import SeenRows
 from studio.loop.surrogate import moved, policy_loss, value_loss
 
 
@@ -137,6 +138,8 @@ class PpoTrainer(PolicyTrainer):
             self.stop.signal = int(asked)
         if answered is None or (self.args.world_size > 1 and self.stop):
             raise RolloutStopped
+        if isinstance(self.seen, SeenRows):
+            self.seen.take([numbers])
         return answered
 
     def _halted(self) -> bool:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Seen:
     """Counts by dataset: rows and tokens that went through the model to learn from.
 
-    Rows are those of `studio.data.rows.Rows`: a long text has several, a pair two.
+    Rows are those of `studio.data.rows.Rows`: a long text has several, a pair two. A prompt counts once each time it is
+    answered, however many answers it is given, with its own tokens.
     """
 
     def __init__(self, names: Sequence[str]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -171,7 +172,7 @@ class StreamedTrainer(StudioTrainer):
         self.count_seen()
         if self.position is None:
             return results
-        each = [Counts(**counts) for counts in self.position["read"]]
+        each = self._counts(self.position["read"])
         total = max(int(self.seen_total[:, 1].sum()), 1)
         datasets = {}
         for name, counts, (rows, tokens) in zip(self.stream.names, each, self.seen_total.tolist(), strict=True):
@@ -184,3 +185,11 @@ class StreamedTrainer(StudioTrainer):
             for warning in counts.warnings(name):
                 self.say(warning)
         return results | {"streamed": {"passes": self.position["passes"], "datasets": datasets}}
+
+    def _counts(self, own: Sequence[Mapping[str, int]]) -> list[Counts]:
+        """What became of the rows of each dataset in all processes; all of them take part."""
+        summed = torch.tensor([list(counts.values()) for counts in own], dtype=torch.int64)
+        if self.args.world_size > 1:
+            summed = cast(torch.Tensor, self.accelerator.reduce(summed.to(self.accelerator.device), "sum")).cpu()
+        each = [Counts(*numbers) for numbers in summed.tolist()]
+        return [replace(counts, rows=read["rows"]) for counts, read in zip(each, own, strict=True)]

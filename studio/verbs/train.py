@@ -51,7 +51,11 @@ def run(words: list[str], workspace: str) -> int:
     threads = before_torch(os.environ)
     from studio.train import train
 
-    train(recipe, place, threads, notes, stop)
+    try:
+        train(recipe, place, threads, notes, stop)
+    except StudioError as error:
+        launch.leave_word(error)
+        raise
     return 0
 
 

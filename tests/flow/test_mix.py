@@ -57,6 +57,26 @@ def test_a_killed_run_goes_on_with_the_same_rows_and_counts(
     assert run.json("run.json")["results"]["seen"] == mixed.json("run.json")["results"]["seen"]
 
 
+@pytest.mark.parametrize("stage", ["ppo", pytest.param("grpo", marks=pytest.mark.slow)])
+def test_prompts_that_were_answered_are_counted_also_by_a_run_that_was_killed(
+    place: Workspace, train: Any, look: Any, stage: str
+):
+    place.path("rewards.py").write_text("def length(sample):\n    return float(len(sample.answer_ids))\n")
+    values = {**TWO, "stage": stage, "reward_function": "rewards.py:length", "max_new_tokens": 4, "max_steps": 4}
+    values |= {"logging_steps": 1, "per_device_train_batch_size": 8}
+    # Of a step 8 prompts, or 8 answers to 2.
+    values |= {"ppo_buffer_size": 1} if stage == "ppo" else {"num_generations": 4}
+    prompts, folder = {"ppo": 8, "grpo": 2}[stage], f"saves/prompts_{stage}"
+    assert train(place, folder, at=("backward", 4, KILL), **values).code == -KILL
+    done = train(place, folder, **values)
+    assert done.code == 0, done.err
+    run = look(place.path(folder))
+    totals = [sum(each["rows"] for each in point["seen"].values()) for point in run.points if "seen" in point]
+    assert totals == [prompts, 2 * prompts, 3 * prompts, 4 * prompts]
+    seen = run.json("run.json")["results"]["seen"]
+    assert sum(each["rows"] for each in seen) == 4 * prompts and all(each["tokens"] > each["rows"] for each in seen)
+
+
 def test_packs_hold_the_rows_of_the_mix(place: Workspace, train: Any, look: Any):
     values = {**TWO, "packing": "True", "cutoff_len": 128, "max_steps": -1, "num_train_epochs": 1}
     done = train(place, "saves/packed", **values)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,3 +199,49 @@ def test_a_run_does_not_go_on_with_other_shards(place: Workspace, train: Any, co
     done = train(place, "saves/other", **values)
     assert done.code == 15, done.err
     assert "data/other/index.json changed since" in done.err
+
+
+@pytest.mark.slow
+def test_where_one_of_two_processes_is_killed_both_end_soon_and_the_run_goes_on_to_the_same_bytes(
+    place: Workspace, train: Any, look: Any, shards: str, small: Any
+):
+    values = {**SHUFFLED, "dataset": shards, "max_steps": 20, "save_steps": 5}
+    two = {"NPROC_PER_NODE": "2", "OMP_NUM_THREADS": "1"}
+    whole = train(place, "saves/two_whole", environment=two, **values)
+    assert whole.code == 0, whole.err
+    words = [f"--{name}={value}" for name, value in {**small, **values, "output_dir": "saves/two_killed"}.items()]
+    folder = place.path("saves/two_killed")
+    with subprocess.Popen(
+        [sys.executable, "-m", "studio", "train", *words], cwd=place.root, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, **two, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1"},
+    ) as run:  # fmt: skip
+        while run.poll() is None and not any(folder.glob("checkpoint-*/manifest.json")):
+            time.sleep(0.05)
+        os.kill(process_of_rank(1, run.pid), KILL)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 128 + KILL, err
+    assert "process 2 of 2 was killed by signal 9 (SIGKILL)" in err and "Traceback" not in err
+    done = train(place, "saves/two_killed", environment=two, **values)
+    assert done.code == 0, done.err
+    look(folder).must_end_as(look(place.path("saves/two_whole")))
+
+
+@pytest.mark.slow
+def test_a_row_that_only_the_second_process_reads_ends_the_run_with_its_place(place: Workspace, train: Any):
+    rows = [{"messages": [{"role": "user", "content": "Say it."}, {"role": "assistant", "content": "It"}]}] * 90
+    ask, answer = rows[66]["messages"]  # beyond the first 64
+    rows[66] = {"messages": [ask, {**answer, "weight": 0}]}
+    place.path("data/second.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    values = {**IN_ORDER, "train_file": "data/second.jsonl", "dataset": "", "streaming": "True", "max_steps": 40}
+    values |= {"per_device_train_batch_size": 2, "environment": {"NPROC_PER_NODE": "2"}}
+    done = train(place, "saves/second", **values)
+    assert done.code == 10 and "Traceback" not in done.err
+    assert "process 2 of 2: every row must be usable; second.jsonl: data/second.jsonl, row 67: " in done.err
+
+
+def process_of_rank(rank: int, parent: int) -> int:
+    """The process that torchrun, which runs in `parent`, started for a rank."""
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        if f"RANK={rank}\0" in Path(f"/proc/{child}/environ").read_text().replace("LOCAL_RANK", ""):
+            return int(child)
+    raise AssertionError(f"no process of rank {rank}")

@@ -184,7 +184,7 @@ def test_what_is_amiss_with_a_shard_is_told_by_its_name(workspace: Workspace, sh
     elif harm == "index cut":
         index.write_text(index.read_text()[:-30])
     else:
-        index.write_text(index.read_text().replace('"studio_shards": 1', '"studio_shards": 9'))
+        index.write_text(index.read_text().replace('"studio_shards": 2', '"studio_shards": 9'))
     with pytest.raises(DatasetError) as error:
         for file in read_catalog(workspace)["parts"].files():
             list(source.rows(file))
@@ -200,7 +200,8 @@ def test_a_shard_that_was_written_after_the_index_is_hashed(workspace: Workspace
     os.utime(path, ns=(later, later))
     assert len(list(source.rows(path))) == 7, "a copy is as good"
     other = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(b'{"text": "x"}\n' * 7)
-    path.write_bytes(other + b"\0" * max(path.stat().st_size - len(other), 0))
+    ending = path.read_bytes()[-4:]
+    path.write_bytes(other + bytes(max(path.stat().st_size - len(other) - 4, 0)) + ending)
     os.utime(path, ns=(later + 1, later + 1))
     with pytest.raises(DatasetError, match=r"shard-00001.jsonl.zst must have the SHA-256 .* the shard is cut or was"):
         list(source.rows(path))

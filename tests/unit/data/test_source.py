@@ -1,6 +1,7 @@
 """Rows and pages of every kind of file, and the sentences for files that are something else."""
 
 import codecs
+import gzip
 import json
 import os
 from pathlib import Path
@@ -77,6 +78,12 @@ def test_gb18030_is_named_with_line_and_byte(tmp_path: Path) -> None:
     said = refused(put(tmp_path, "a.csv", text.encode("gb18030")))
     assert "line 2, byte 1: " in said and 'it looks like GB18030. Write "encoding"' in said
     assert "or convert it: iconv -f GB18030" in said
+
+
+def test_a_packed_file_in_another_encoding_is_unpacked_before_it_is_converted(tmp_path: Path) -> None:
+    path = put(tmp_path, "old.txt.gz", gzip.compress("好面包需要耐心、水和盐。\n".encode("gb18030") * 20))
+    said = refused(path)
+    assert f"or convert it: gzip -dc {path} | iconv -f GB18030 -t UTF-8 > {tmp_path}/utf8-old.txt" in said
 
 
 def test_a_latin_byte_far_in_the_file_is_named_by_line(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from studio.data.catalog import entry_of_file
 from studio.data.mixing import Mix
 from studio.data.render import View
 from studio.data.shard_writer import ShardWriter
-from studio.data.stream import Stream, Way
+from studio.data.stream import Stream
 from studio.data.tokenise import Plan
+from studio.data.windows import Way
 from studio.errors import DatasetError
 from studio.model.tokenizer import open_tokenizer
 from studio.workspace import Workspace
@@ -177,7 +178,7 @@ def test_max_samples_takes_the_first_rows_again_in_each_pass(
 def test_long_rows_end_a_window_early_and_that_is_told(
     workspace: Workspace, tiny_model: Path, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ):
-    from studio.data import stream as module
+    from studio.data import windows as module
 
     monkeypatch.setattr(module, "WINDOW_CHARACTERS", 3_000)
     plan = plan_of(workspace, tiny_model, write(workspace.data / "parts", rows))
@@ -225,6 +226,23 @@ def test_rows_without_anything_to_learn_end_the_stream(workspace: Workspace, tin
         next(Stream(plan, Way(), workspace).groups())
 
 
+def test_rows_that_are_refused_count_once_over_all_processes_and_for_each_ones_limit(
+    workspace: Workspace, tiny_model: Path, rows: list[dict[str, Any]]
+):
+    for at in range(0, MANY, 23):
+        rows[at] = {"text": at}
+    plan = plan_of(workspace, tiny_model, write(workspace.data / "parts", rows))
+    way = Way(skip_bad_rows=True, max_bad_rows=100, world=2, per_turn=4)
+    streams = [Stream(plan, replace(way, rank=rank), workspace) for rank in (0, 1)]
+    states = [[drawn.state for drawn in islice(stream.groups(), 1_060)] for stream in streams]
+    assert sum(stream.counts[0].refused for stream in streams) == 100
+    for stream, seen in zip(streams, states, strict=True):
+        again = Stream(plan, replace(stream.way, max_bad_rows=95), workspace)
+        again.restore(seen[-1])  # in the second slice, with most of them behind it
+        with pytest.raises(DatasetError, match=r"max_bad_rows 95 allows 95 refused rows .* refused: 96"):
+            list(islice(again.groups(), 50))
+
+
 def test_a_process_without_anything_to_learn_ends_too(workspace: Workspace, tiny_model: Path):
     plan = plan_of(workspace, tiny_model, write(workspace.data / "a.jsonl", [{"text": "one two three"}] * 30))
     plan = replace(plan, view=View(cutoff_len=1, wants="documents"))
@@ -265,7 +283,8 @@ import resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from tests.unit.data.test_stream import pass_of, plan_of
-from studio.data.stream import Stream, Way
+from studio.data.stream import Stream
+from studio.data.windows import Way
 from studio.workspace import Workspace
 plan = plan_of(Workspace.find(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], cutoff_len=512)
 stream = Stream(plan, Way(buffer_size=2000, packing=True), Workspace.find(sys.argv[1]))
