@@ -17,6 +17,7 @@ from studio.errors import StudioError
 from studio.jobs.job import LIVE, Job
 from studio.jobs.steps import Ending
 from studio.jobs.store import Store, folder_of
+from studio.jobs.told import RESULT
 from studio.model.checkpoint import steps as checkpoints
 from studio.workspace import Workspace, write_json
 
@@ -29,8 +30,11 @@ WAITS_S = (1, 10, 20, 40)
 def planned(store: Store, place: Workspace, job: Job, end: Ending) -> Ending:
     """The end with what comes after it in its sentence; where the job is to start again, a note is left for the worker.
 
-    `job` is as it stood in this attempt, with what was wished of it.
+    `job` is as it stood in this attempt, with what was wished of it. What had told its result was done already:
+    the blow fell while its process went away.
     """
+    if _of_the_machine(job, end) and (folder_of(place, job.id) / RESULT).is_file():
+        return replace(end, state="succeeded", reason="", sentence="")
     most = store.setting("retries")
     if not _of_the_machine(job, end) or not most:
         return end

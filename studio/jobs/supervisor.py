@@ -31,6 +31,8 @@ from studio.jobs.identity import Seen, boot_id, end_all, identity_of, marked, se
 from studio.jobs.job import Identity, Job, Wish, device_settings, shell_line
 from studio.jobs.steps import Ending
 from studio.jobs.store import Store, folder_of, store_of
+from studio.jobs.told import RESULT
+from studio.model.staging import PLACED
 from studio.workspace import Workspace, write_json, write_text
 
 LOOK_EVERY_S = 0.25
@@ -83,7 +85,10 @@ class Supervisor:
     def run(self) -> Ending:
         """Start the command unless it is not wished any more, wait for it, and judge its end."""
         write_text(self.folder / "supervisor.pid", f"{self.me.pid}\n")
-        for name in ("endpoint.json", "exit.json", "result.json", "progress.jsonl"):
+        if (self.folder / RESULT).exists():
+            # The attempt before came to its end: what it put in place is no leftover of a blow.
+            (self.folder / PLACED).unlink(missing_ok=True)
+        for name in ("endpoint.json", "exit.json", RESULT, "progress.jsonl"):
             (self.folder / name).unlink(missing_ok=True)
         if wish := self.wish():
             state = "paused" if wish == "pause" else "stopped"

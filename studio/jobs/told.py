@@ -11,6 +11,7 @@ from typing import Any
 from studio.workspace import write_json
 
 AT_MOST_EVERY_S = 0.2
+RESULT = "result.json"
 _last = -AT_MOST_EVERY_S
 
 
@@ -28,6 +29,6 @@ def tell(done: float, total: float, text: str = "") -> None:
 
 
 def result(value: Any) -> None:
-    """What came of the command, as JSON."""
+    """What came of the command, as JSON; its work is done with that."""
     if folder := os.environ.get("STUDIO_JOB_FOLDER", ""):
-        write_json(Path(folder) / "result.json", value)
+        write_json(Path(folder) / RESULT, value)

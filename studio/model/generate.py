@@ -85,11 +85,7 @@ def open_speaker(
     """
     adapter = (folder / CONFIG).is_file()
     root = (base or base_of(folder)) if adapter else folder
-    home = folder if any(folder.glob("tokenizer*")) else root
-    if tokenizer is None:
-        tokenizer = open_tokenizer(home, cache, trust=asked is not None and asked.trust_remote_code)
-    if template is None and tokenizer.chat_template:
-        template = Template(tokenizer.name, tokenizer.chat_template, "the model's own", False)
+    tokenizer, template = words_of(folder, root, cache, tokenizer, template, asked)
     model = _model(root, folder if adapter else None, asked or ModelArguments(), dtype)
     return Speaker(model, tokenizer, template)
 
@@ -105,6 +101,18 @@ def answer(
 ) -> list[str]:
     """Load, answer and let go: one answer for each conversation or plain prompt."""
     return open_speaker(folder, cache=cache, base=base, template=template).answer(conversations, asked)
+
+
+def words_of(
+    folder: Path, root: Path, cache: Path, tokenizer: LightTokenizer | None, template: Template | None,
+    asked: ModelArguments | None,
+) -> tuple[LightTokenizer, Template | None]:  # fmt: skip
+    """Tokenizer and template: those given, else those of the folder, else the tokenizer of its base at `root`."""
+    home = folder if any(folder.glob("tokenizer*")) else root
+    tokenizer = tokenizer or open_tokenizer(home, cache, trust=asked is not None and asked.trust_remote_code)
+    if template is None and tokenizer.chat_template:
+        template = Template(tokenizer.name, tokenizer.chat_template, "the model's own", False)
+    return tokenizer, template
 
 
 def base_of(folder: Path) -> Path:

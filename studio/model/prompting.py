@@ -58,6 +58,8 @@ class Prompter:
     def encode(self, text: str, *, plain: bool) -> list[int]:
         """The ids of a prompt; a plain text gets the tokens that begin a document, a rendered one has them.
 
+        An answer goes on from the prompt, so the token with which some tokenizers end a document is left out.
+
         Raises TooLongError when it leaves no room for an answer, RowError for text that is none.
         """
         if not text.isascii():
@@ -67,7 +69,8 @@ class Prompter:
             begun = len(fast.encode(text[: GENEROUS * limit], add_special_tokens=plain).ids)
             if begun > limit:
                 raise TooLongError(begun, limit, exact=False)
-        ids = list(fast.encode(text, add_special_tokens=plain).ids)
+        head = self.tokenizer.head if plain else ()
+        ids = [*head, *fast.encode(text, add_special_tokens=False).ids]
         if limit and len(ids) + LEAST_ROOM > limit:
             raise TooLongError(len(ids), limit)
         return ids or [self.tokenizer.eos_id]

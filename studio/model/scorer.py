@@ -20,14 +20,14 @@ from studio.model.classifier import HEAD
 from studio.model.classifier import is_reward_model as is_reward_model
 from studio.model.classifier import must_score as must_score
 from studio.model.fit import steps
-from studio.model.generate import base_of, dtype_of
+from studio.model.generate import base_of, dtype_of, words_of
 from studio.model.load import load_model, read_config
 from studio.model.messages import Message, without_thinking
 from studio.model.prompting import context_of
 from studio.model.quantise import is_rounded
 from studio.model.scorehead import at_ends
 from studio.model.templates import Template
-from studio.model.tokenizer import LightTokenizer, open_tokenizer
+from studio.model.tokenizer import LightTokenizer
 from studio.model.weights import ADAPTER, tensors
 
 # Tokens that are computed at a time, padding included.
@@ -173,7 +173,7 @@ def open_scorer(
     must_score(folder)
     adapter = (folder / CONFIG).is_file()
     root = (base or base_of(folder)) if adapter else folder
-    tokenizer, template = _words(folder, root, cache, tokenizer, template, asked)
+    tokenizer, template = words_of(folder, root, cache, tokenizer, template, asked)
     config = read_config(root)
     changes = changes_of([folder] if adapter else [])
     model: Any = load_model(
@@ -213,7 +213,7 @@ def scorer_on(
     must_score(folder)
     opened = open_adapter(folder)
     _must_fit(folder, root)
-    tokenizer, template = _words(folder, root, cache, tokenizer, template, None)
+    tokenizer, template = words_of(folder, root, cache, tokenizer, template, None)
     weights = load_file(str(folder / ADAPTER))
     named = f"base_model.model.{HEAD}.weight"
     if named not in weights:
@@ -266,18 +266,6 @@ def _must_fit(folder: Path, root: Path) -> None:
     opened = open_adapter(folder)
     if not opened.detour:
         steps(opened, tensors(root), str(read_config(root).get("model_type")))
-
-
-def _words(
-    folder: Path, root: Path, cache: Path, tokenizer: LightTokenizer | None, template: Template | None,
-    asked: ModelArguments | None,
-) -> tuple[LightTokenizer, Template | None]:  # fmt: skip
-    """Tokenizer and template: those given, else those of the folder."""
-    home = folder if any(folder.glob("tokenizer*")) else root
-    tokenizer = tokenizer or open_tokenizer(home, cache, trust=asked is not None and asked.trust_remote_code)
-    if template is None and tokenizer.chat_template:
-        template = Template(tokenizer.name, tokenizer.chat_template, "the model's own", False)
-    return tokenizer, template
 
 
 def _context(model: Any) -> int:

@@ -3,6 +3,9 @@
 Files are written into a temporary folder beside the target, synced, listed with size and
 SHA-256 in `manifest.json`, and only then renamed. The temporary folder is locked by the kernel
 for as long as its process lives, so that what a killed process left can be told and removed.
+
+A job notes which folder it puts in place. Where it is killed before it can say what came of it, its next
+attempt knows the folder as its own and makes it again, instead of refusing a name that it took itself.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -23,6 +27,8 @@ from studio.workspace import sync_folder, write_json
 
 MANIFEST = "manifest.json"
 PREFIX = ".tmp-export-"
+# In the folder of a job: which folders it put in place.
+PLACED = "placed.json"
 
 
 @contextlib.contextmanager
@@ -43,10 +49,14 @@ def staged(target: Path, *, replace: bool = False, lists: bool = True) -> Iterat
         if lists:
             seal(folder)
         refuse_existing(target, replace=replace)
+        own, old = made_before(target), aside(target)
+        _note_place(target, folder)
         if target.exists():
-            target.rename(aside(target))
+            target.rename(old)
         folder.rename(target)
         sync_folder(target.parent)
+        if own:
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(handle)
@@ -54,11 +64,41 @@ def staged(target: Path, *, replace: bool = False, lists: bool = True) -> Iterat
 
 def refuse_existing(target: Path, *, replace: bool, allowed_by: str = "overwrite_output_dir") -> None:
     """Raise StudioError when something stands at `target` that may not be moved aside unless `allowed_by` says so."""
-    if target.exists() and not replace:
+    if in_the_way(target, replace=replace):
         raise StudioError(
             f"the target must be a new folder; {target} exists already. Choose another name, "
             f"or set {allowed_by} to move the old one aside."
         )
+
+
+def in_the_way(target: Path, *, replace: bool) -> bool:
+    """Whether something stands at `target` that may not be moved aside."""
+    return target.exists() and not replace and not made_before(target)
+
+
+def made_before(target: Path) -> bool:
+    """Whether an earlier attempt of this job put `target` in place and could not say so any more."""
+    return target.exists() and _placed().get(str(target.resolve())) == _identity(target)
+
+
+def _placed() -> dict[str, list[int]]:
+    """Folders that this job put in place, with what tells them from others of their name; {} without a job."""
+    try:
+        found: dict[str, list[int]] = json.loads((Path(os.environ["STUDIO_JOB_FOLDER"]) / PLACED).read_text("utf-8"))
+    except (KeyError, OSError, ValueError):
+        return {}
+    return found
+
+
+def _note_place(target: Path, folder: Path) -> None:
+    """Written before the rename, which keeps a folder's inode."""
+    if job := os.environ.get("STUDIO_JOB_FOLDER", ""):
+        write_json(Path(job) / PLACED, {**_placed(), str(target.resolve()): _identity(folder)})
+
+
+def _identity(folder: Path) -> list[int]:
+    found = folder.stat()
+    return [found.st_dev, found.st_ino]
 
 
 def refuse_nested(target: Path, sources: Sequence[Path]) -> None:

@@ -103,6 +103,12 @@ class LightTokenizer:
         return dict(self.fast.get_vocab(with_added_tokens=True))
 
     @cached_property
+    def head(self) -> tuple[int, ...]:
+        """The ids that it puts in front of a text; what it puts behind one would end it."""
+        plain, whole = (self.fast.encode("a", add_special_tokens=around).ids for around in (False, True))
+        return tuple(whole[: next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)])
+
+    @cached_property
     def end_strings(self) -> tuple[str, ...]:
         """Strings that may end a turn: every special token, the end token first."""
         added = self.fast.get_added_tokens_decoder().values()

@@ -13,11 +13,11 @@ from studio.model.companions import write_companions
 from studio.model.find import find_model
 from studio.model.load import read_config
 from studio.model.modelfile import modelfile
-from studio.model.staging import refuse_nested, staged
+from studio.model.staging import in_the_way, refuse_nested, staged
 from studio.model.tokenizer import LightTokenizer, check_against_transformers, open_tokenizer
 from studio.model.tokenizer_files import SOURCES, TOKENIZER_FILE, read_object
 from studio.model.weights import tensors
-from studio.vocabulary import compare, rows, special, texts
+from studio.vocabulary import compare, model_file, rows, special, texts
 from studio.vocabulary.growing import Grown, grown, token_file
 from studio.vocabulary.tokenfile import opened, with_lists
 from studio.works.base import Ear
@@ -50,7 +50,7 @@ def run(asked: Any, place: Workspace, ear: Ear) -> dict[str, Any]:
     """
     started = time.monotonic()
     target = place.target(asked.folder.output_dir)
-    if target.exists() and not asked.folder.overwrite_output_dir:
+    if in_the_way(target, replace=asked.folder.overwrite_output_dir):
         raise ArgumentError([already(asked.folder.output_dir)])
     base = find_model(asked.extend.model_name_or_path, place)
     light = _base_tokenizer(base, place)
@@ -71,7 +71,7 @@ def run(asked: Any, place: Workspace, ear: Ear) -> dict[str, Any]:
     found.notes += _told_rows(table, before)
     room = rows.room_for(target, rows.bytes_for(base, table.rows))
     with room, staged(target, replace=asked.folder.overwrite_output_dir) as folder:
-        _write_tokenizer(folder, base, light, raw, found, table)
+        _write_tokenizer(folder, base, light, raw, found, table, _samples(read))
         _check(folder, found, _samples(read), place)
         rows.write(base, folder, table, asked.extend.export_size, lambda a, b: ear.tell(a, b, "writing weights"))
         new = open_tokenizer(folder, place.cache)
@@ -146,8 +146,9 @@ def _told_rows(table: rows.Table, before: int) -> list[str]:
 
 
 def _write_tokenizer(
-    folder: Path, base: Path, light: LightTokenizer, raw: dict[str, Any], found: Grown, table: rows.Table
-) -> None:
+    folder: Path, base: Path, light: LightTokenizer, raw: dict[str, Any], found: Grown, table: rows.Table,
+    samples: list[str],
+) -> None:  # fmt: skip
     """Config, tokenizer and what else lies beside weights."""
     changed = special.changed_ids(found.special, found.growth, light)
     config = rows.with_vocabulary(read_config(base), table.rows) | changed
@@ -157,6 +158,8 @@ def _write_tokenizer(
     write_json(folder / TOKENIZER_FILE, raw)
     special.write_settings(folder, found.growth, found.special, raw)
     stale = [name for name in (*SOURCES, "merges.txt", "added_tokens.json") if (folder / name).is_file()]
+    if model_file.FILE in stale and _write_model(folder / model_file.FILE, raw, found, samples):
+        stale.remove(model_file.FILE)
     for name in stale:
         (folder / name).unlink()
     if stale:
@@ -164,6 +167,17 @@ def _write_tokenizer(
     _tell_generation(folder, read_config(base), changed, found)
     if (folder / "Modelfile").is_file():
         write_text(folder / "Modelfile", modelfile(folder, config)[0])
+
+
+def _write_model(path: Path, raw: dict[str, Any], found: Grown, samples: list[str]) -> bool:
+    """SentencePiece's form of the new vocabulary in place of the old one; False, and told, where it cannot say it."""
+    own = [*samples, " ".join(found.growth.plain)]
+    try:
+        path.write_bytes(model_file.grown_model(path, raw, found.growth, opened(raw), own))
+    except ModelError as error:
+        found.notes.append(f"no new {path.name}: {error}")
+        return False
+    return True
 
 
 def _tell_generation(folder: Path, config: dict[str, Any], changed: dict[str, int], found: Grown) -> None:

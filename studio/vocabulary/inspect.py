@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -153,7 +155,8 @@ def _used(light: LightTokenizer, flat: Sequence[str]) -> dict[str, Any]:
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """What came of it, for a terminal: numbers, and the example in colours."""
+    """What came of it: numbers, and the example in colours where a terminal shows them."""
+    cut = coloured if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else divided
     before = "before" in found["tokens"]
     lines = [f"{found['folder']}: {found['tokens']['after']:,} tokens, {_told_rows(found)}"]
     for table in ("scripts", "datasets"):
@@ -162,7 +165,7 @@ def as_text(found: dict[str, Any]) -> str:
     for label in ("before", "after"):
         if label in found["example"]:
             spans = found["example"][label]
-            lines += [f"{label}, {sum(len(span['ids']) for span in spans)} tokens:", coloured(spans)]
+            lines += [f"{label}, {sum(len(span['ids']) for span in spans)} tokens:", cut(spans)]
     if (vocabulary := found["vocabulary"]) is not None:
         lines.append(
             f"against {found['before_folder']}: {vocabulary['same']:,} tokens keep their id, {vocabulary['moved']:,} "
@@ -193,3 +196,9 @@ def coloured(spans: Sequence[Mapping[str, Any]]) -> str:
         colour = 41 if len(span["ids"]) > 1 else COLOURS[place % len(COLOURS)]
         parts.append(f"\033[{colour}m\033[97m{span['text']}\033[0m" if span["ids"] else span["text"])
     return "".join(parts)
+
+
+def divided(spans: Sequence[Mapping[str, Any]]) -> str:
+    """The text with a bar between its tokens, for a pipe or a file; `京(3)` is a character of three tokens."""
+    several = (f"{span['text']}({len(span['ids'])})" if len(span["ids"]) > 1 else span["text"] for span in spans)
+    return "|".join(several)

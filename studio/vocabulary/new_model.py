@@ -11,7 +11,7 @@ from studio.errors import ArgumentError, ModelError
 from studio.model.companions import copy_tokenizer
 from studio.model.load import keep_upstream_quiet, read_config
 from studio.model.modelfile import modelfile
-from studio.model.staging import staged
+from studio.model.staging import in_the_way, staged
 from studio.model.tokenizer import LightTokenizer, check_against_transformers, open_tokenizer
 from studio.model.tokenizer_files import TOKENIZER_FILE
 from studio.vocabulary import compare
@@ -40,7 +40,7 @@ def run(asked: Any, place: Workspace, ear: Ear) -> dict[str, Any]:
     """
     started = time.monotonic()
     target = place.target(asked.folder.output_dir)
-    if target.exists() and not asked.folder.overwrite_output_dir:
+    if in_the_way(target, replace=asked.folder.overwrite_output_dir):
         raise ArgumentError([already(asked.folder.output_dir)])
     light = tokenizer_of(asked.shape.tokenizer_name_or_path, place)
     shape, notes = shape_of(asked.shape), list[str]()

@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from studio.errors import ArgumentError, ModelError, counted
 from studio.vocabulary.merging import Merged
 from studio.vocabulary.scripts import Rule
 from studio.vocabulary.tokenfile import SPACE, TokenFile
 
-# The kinds of a piece in the file: ordinary, and given by the user.
-NORMAL, USER_DEFINED = 1, 4
+# The kinds of a piece in the file: ordinary, special, given by the user, a place without text.
+NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 # The largest file of either kind that is read; real ones have some megabytes.
 LARGEST_BYTES = 256 * 2**20
 TELL_EVERY = 500
@@ -37,11 +38,17 @@ class Derived(Merged):
 
 def pieces_of(path: Path) -> list[str]:
     """The pieces of a SentencePiece model, the most likely first, `▁` written as a space. Raises ModelError."""
+    if not path.is_file():
+        raise ModelError(f"--sentencepiece_model must be a file; there is none at {path}. Check the path.")
+    kept = (piece.piece for piece in read_proto(path).pieces if piece.type in (NORMAL, USER_DEFINED))
+    return [piece.replace(SPACE, " ") for piece in kept if piece]
+
+
+def read_proto(path: Path) -> Any:
+    """A SentencePiece model as its protobuf says it. Raises ModelError for a file that is none, or has no pieces."""
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from sentencepiece import sentencepiece_model_pb2
 
-    if not path.is_file():
-        raise ModelError(f"--sentencepiece_model must be a file; there is none at {path}. Check the path.")
     if path.stat().st_size > LARGEST_BYTES:
         raise ModelError(_no_model(path))
     proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
@@ -49,10 +56,9 @@ def pieces_of(path: Path) -> list[str]:
         proto.ParseFromString(path.read_bytes())
     except (DecodeError, OSError, ValueError):
         raise ModelError(_no_model(path)) from None
-    found = [piece.piece for piece in proto.pieces if piece.type in (NORMAL, USER_DEFINED) and piece.piece]
-    if not found:
+    if not any(piece.piece for piece in proto.pieces if piece.type in (NORMAL, USER_DEFINED)):
         raise ModelError(_no_model(path))
-    return [piece.replace(SPACE, " ") for piece in found]
+    return proto
 
 
 def _no_model(path: Path) -> str:

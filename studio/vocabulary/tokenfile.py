@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -100,9 +100,38 @@ class TokenFile:
         model = raw["model"]
         vocab = {**model["vocab"], **{content: number for number, content in self.added.items()}, **growth.ids}
         model["vocab"] = dict(sorted(vocab.items(), key=lambda item: item[1]))
-        model["merges"] = [*model["merges"], *_as_before(model["merges"], growth.merges)]
+        merges = model["merges"]
+        text = bool(merges) and isinstance(merges[0], str)
+        old = [tuple(merge.split(" ", 1)) if text else (merge[0], merge[1]) for merge in merges]
+        grown = [*old, *growth.merges] if self.bytes else self._all_pairs(old, growth)
+        # In the way in which the file writes its old ones: a pair, or one text with a space.
+        model["merges"] = [f"{a} {b}" if text else [a, b] for a, b in grown]
         raw["added_tokens"] = _added(raw, self.light, growth)
         return raw
+
+    def _all_pairs(self, old: Sequence[tuple[str, ...]], growth: Growth) -> list[tuple[str, ...]]:
+        """The old merges with every pair that has a new token in it, or makes one: SentencePiece joins them all.
+
+        Pairs that make an old token go behind its own, others to the end in the order of the new tokens.
+        """
+        known = {
+            token: number for token, number in {**self.vocab, **growth.tokens}.items()
+            if number not in self.added and not self.is_byte(token)
+        }  # fmt: skip
+        new, fresh = growth.tokens, dict[str, list[tuple[str, str]]]()
+        for whole in known:
+            cuts = [(whole[:at], whole[at:]) for at in range(1, len(whole))]
+            pairs = [(a, b) for a, b in cuts if a in known and b in known and (whole in new or a in new or b in new)]
+            if pairs:
+                fresh[whole] = sorted(pairs, key=lambda pair: (known[pair[0]], known[pair[1]]))
+        last = {"".join(pair): at for at, pair in enumerate(old)}
+        found: list[tuple[str, ...]] = []
+        for at, pair in enumerate(old):
+            found.append(pair)
+            whole = "".join(pair)
+            if last[whole] == at:
+                found += fresh.pop(whole, [])
+        return [*found, *(pair for token in new for pair in fresh.get(token, []))]
 
 
 def with_lists(light: LightTokenizer, growth: Growth) -> dict[str, Any]:
@@ -141,12 +170,6 @@ def _entry(number: int, content: str, *, special: bool) -> dict[str, Any]:
         "id": number, "content": content, "single_word": False, "lstrip": False, "rstrip": False,
         "normalized": False, "special": special,
     }  # fmt: skip
-
-
-def _as_before(old: Sequence[Any], merges: Iterable[tuple[str, str]]) -> list[Any]:
-    """New merges in the way in which the file writes its old ones: a pair, or one text with a space."""
-    text = bool(old) and isinstance(old[0], str)
-    return [f"{a} {b}" if text else [a, b] for a, b in merges]
 
 
 def _kind(raw: Mapping[str, Any], light: LightTokenizer) -> bool:

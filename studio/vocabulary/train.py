@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import ArgumentError, ModelError
-from studio.model.staging import staged
+from studio.model.staging import in_the_way, staged
 from studio.model.tokenizer import check_against_transformers, open_tokenizer
 from studio.model.tokenizer_files import TOKENIZER_FILE
 from studio.vocabulary import compare, sentences, texts
@@ -52,7 +52,7 @@ def run(asked: Any, place: Workspace, ear: Ear) -> dict[str, Any]:
     """
     started = time.monotonic()
     target = place.target(asked.folder.output_dir)
-    if target.exists() and not asked.folder.overwrite_output_dir:
+    if in_the_way(target, replace=asked.folder.overwrite_output_dir):
         raise ArgumentError([already(asked.folder.output_dir)])
     vocabulary = asked.vocabulary
     read = texts.read(texts.Asked.of(asked), place, ear)

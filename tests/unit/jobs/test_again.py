@@ -13,7 +13,7 @@ from studio.jobs import again, steps
 from studio.jobs.again import planned, start_due
 from studio.jobs.job import Job
 from studio.jobs.steps import Ending
-from studio.jobs.store import Store, store_of
+from studio.jobs.store import Store, folder_of, store_of
 from studio.workspace import Workspace
 
 KILLED = Ending("failed", None, 9, "killed", "The process was ended from outside.")
@@ -64,6 +64,15 @@ def test_a_killed_job_waits_a_moment_and_starts_again(store: Store, place: Works
     assert store.get(job.id).state == "queued"
     assert "try 1 of 3" in store.attempts(job.id)[0].sentence
     assert start_due(store, place) == []
+
+
+def test_a_job_that_was_killed_after_it_told_its_result_is_done(store: Store, place: Workspace) -> None:
+    job = made(store)
+    folder_of(place, job.id).mkdir(parents=True, exist_ok=True)
+    (folder_of(place, job.id) / "result.json").write_text("{}")
+    assert ended(store, place, job).state == "succeeded"
+    assert store.get(job.id).state == "succeeded"
+    assert not (place.root / ".studio" / "again").exists(), "it does not start again"
 
 
 def test_after_three_tries_in_a_row_it_waits_for_a_person(store: Store, place: Workspace) -> None:

@@ -188,6 +188,20 @@ def test_an_attempt_that_somebody_else_looks_after_is_left_alone(store: Store, p
     assert store.get(id).state == "starting"
 
 
+@pytest.mark.parametrize("told_before", [True, False])
+def test_what_an_attempt_put_in_place_is_a_leftover_only_where_it_told_no_result(
+    told_before: bool, store: Store, place: Workspace
+) -> None:
+    one = attempt_of(store, place)
+    one.folder.mkdir(parents=True, exist_ok=True)
+    (one.folder / "placed.json").write_text("{}")
+    if told_before:
+        (one.folder / "result.json").write_text("{}")
+    store.wish(one.job.id, "stop")
+    one.run()
+    assert (one.folder / "placed.json").exists() is not told_before
+
+
 def test_long_commands_tell_the_page_and_nobody_where_there_is_no_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,3 +60,35 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_stay
     with staged(tmp_path / "out") as folder:
         (folder / "whole").write_text("x")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_attempt_killed_after_its_folder_appeared_makes_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, target = tmp_path / "job", tmp_path / "out"
+    job.mkdir()
+    monkeypatch.setenv("STUDIO_JOB_FOLDER", str(job))
+    for text in ("first", "second"):
+        with staged(target) as folder:
+            (folder / "a.txt").write_text(text)
+    assert (target / "a.txt").read_text() == "second"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job", "out"]
+
+
+@pytest.mark.parametrize("whose", ["another job", "nobody", "put there since"])
+def test_a_folder_that_this_job_did_not_make_stays(whose: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "out"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("STUDIO_JOB_FOLDER", str(tmp_path / "one"))
+    if whose != "nobody":
+        with staged(target):
+            pass
+    if whose == "another job":
+        monkeypatch.setenv("STUDIO_JOB_FOLDER", str(tmp_path / "two"))
+    else:
+        if whose == "put there since":
+            target.rename(tmp_path / "elsewhere")
+        target.mkdir()
+    with pytest.raises(StudioError, match="exists already"), staged(target):
+        pass

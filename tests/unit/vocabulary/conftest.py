@@ -85,7 +85,7 @@ def characters_folder(chinese: list[str], tmp_path_factory: pytest.TempPathFacto
     with (folder / "tokenizer.model").open("wb") as made:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(english), model_writer=made, vocab_size=330, model_type="bpe", byte_fallback=True,
-            normalization_rule_name="identity", hard_vocab_limit=False, minloglevel=2,
+            normalization_rule_name="identity", remove_extra_whitespaces=False, hard_vocab_limit=False, minloglevel=2,
         )  # fmt: skip
     settings = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_bos_token": True}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")

@@ -111,6 +111,8 @@ def test_pieces_of_a_sentencepiece_model_become_single_tokens(
 def test_a_vocabulary_of_characters_gets_characters_and_words(
     source: str, do: Do, place: Workspace, characters_folder: Path, sentencepiece_model: Path, chinese: list[str]
 ) -> None:
+    from sentencepiece import SentencePieceProcessor
+
     shutil.copytree(characters_folder, place.models / "letters")
     do("tokenizer-new-model", tokenizer_name_or_path="models/letters", hidden_size=32, num_hidden_layers=1,
        num_attention_heads=2, output_dir="models/llama2")  # fmt: skip
@@ -125,8 +127,10 @@ def test_a_vocabulary_of_characters_gets_characters_and_words(
     text = "患者需要注意休息，多喝水。"
     assert new.fast.decode(new.fast.encode(text).ids) == text
     assert len(new.fast.encode(text).ids) < len(text) + 3 < len(old.fast.encode(text).ids) / 2
-    assert not (place.models / "more" / "tokenizer.model").exists()
-    assert any("tokenizer.model" in note for note in found["notes"])
+    own = SentencePieceProcessor(model_file=str(place.models / "more" / "tokenizer.model"))
+    assert len(own) == found["tokens"]["after"]
+    for text in [*chinese, "the river runs through the old town", "salt, 京 water  \t 1½"]:
+        assert own.encode(text) == new.fast.encode(text, add_special_tokens=False).ids
     if source == "texts":
         # A new character begins at the mean of the bytes that wrote it.
         word = next(c for c in "患者需要" if len(new.fast.model.tokenize(c)) == 1)
@@ -135,6 +139,18 @@ def test_a_vocabulary_of_characters_gets_characters_and_words(
         table = weights(place.models / "llama2")["model.embed_tokens.weight"]
         grown = weights(place.models / "more")["model.embed_tokens.weight"]
         np.testing.assert_allclose(grown[number], table[parts].mean(0), atol=1e-6)
+
+
+def test_a_sentencepiece_file_that_would_give_other_ids_is_left_out_and_told(
+    do: Do, place: Workspace, characters_folder: Path
+) -> None:
+    shutil.copytree(characters_folder, place.models / "letters")
+    do("tokenizer-new-model", tokenizer_name_or_path="models/letters", hidden_size=32, num_hidden_layers=1,
+       num_attention_heads=2, output_dir="models/llama2")  # fmt: skip
+    # SentencePiece puts a space in front of a whole token, tokenizers does not.
+    found = do("tokenizer-extend", model_name_or_path="models/llama2", add_tokens="<drug>", output_dir="models/more")
+    assert not (place.models / "more" / "tokenizer.model").exists()
+    assert any("would write '<drug>' with other ids than tokenizer.json" in note for note in found["notes"])
 
 
 def test_a_hand_written_map_gives_special_tokens_their_rows(do: Do, place: Workspace) -> None:
