@@ -201,7 +201,7 @@ class Encoder:
             raise ModelError(f"a prompt must have room for a token; --max_prompt_len {self.limit} leaves none.")
         cut = max(0, len(context) - room)
         # What begins a document stays in front of what is left.
-        head = self._head if cut and self.template is None and room > len(self._head) else ()
+        head = self.tokenizer.head if cut and self.template is None and room > len(self.tokenizer.head) else ()
         return Asked((*head, *context[cut + len(head) :]), options, shots, cut)
 
     def rendered(self, text: str) -> str:
@@ -217,7 +217,7 @@ class Encoder:
 
         Where a letter and the end of the text become one token, that end is part of every option.
         """
-        ids = [*(self._head if self.template is None else ()), *self._ids(text)]
+        ids = [*(self.tokenizer.head if self.template is None else ()), *self._ids(text)]
         key = (text[-_TAIL:], letters)
         if key not in self._letters:
             self._letters[key] = self._behind(key[0], letters)
@@ -232,13 +232,6 @@ class Encoder:
         both = [self._ids(tail + between(tail) + letter) for letter in letters]
         same = min(_same(plain, each) for each in both)
         return len(plain) - same, tuple(tuple(each[same:]) for each in both)
-
-    @cached_property
-    def _head(self) -> tuple[int, ...]:
-        """The ids that the tokenizer puts in front of a text; what it puts behind one would end the prompt."""
-        plain = self._ids("a")
-        whole = list(self.tokenizer.fast.encode("a", add_special_tokens=True).ids)
-        return tuple(whole[: next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)])
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer.fast.encode(text, add_special_tokens=False).ids)

@@ -4,9 +4,10 @@
     mmlu     dev/ val/ test/, `<subject>_test.csv` without a header: question, A, B, C, D, answer
     cmmlu    dev/ test/, `<subject>.csv` with an unnamed index, Question, A, B, C, D, Answer
     agieval  `<subject>.jsonl` with passage, question, options ["(A)…", …], label (GaoKao: gaokao-*.jsonl)
-    rows     JSONL or CSV: question, answer, and the options as A, B, … or as lines inside the question
+    rows     JSONL or CSV: question, answer, and the options as A, B, … or inside the question
 
-The form is told from a file's first row; the split from its folder or the end of its name.
+The form is told from a file's first row; the split from its folder or the end of its name. What MMLU has for training
+(auxiliary_train) is left out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import csv
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +32,13 @@ LETTERS = "ABCDEFGHIJ"
 # All of MMLU has 10 MB. A file of questions is read whole.
 MOST_BYTES = 1 << 28
 _SPLIT_WORDS = {"dev": "dev", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+# A folder of what models are trained on.
+_TRAINED = ("train", "auxiliary_train")
 _SPLIT_END = re.compile(r"_(dev|val|test)$")
 # A line of a question that is an option: "A. …", "A、…", "（A）…", "(A) …".
-_OPTION = re.compile(r"^\s*[(（]?([A-J])\s*[.．、:：)）]", re.MULTILINE)
+_OPTION = re.compile(r"^\s*[(（]?([A-JＡ-Ｊ])\s*[.．、:：)）]", re.MULTILINE)
+# The same anywhere behind white space, for options that share a line.
+_WITHIN = re.compile(r"(?<!\S)[(（]?([A-JＡ-Ｊ])\s*[.．、:：)）]")
 _MARKED = re.compile(r"^\s*[(（]?([A-J])\s*[.．、:：)）]\s*")
 # Columns that say which subject a row is of.
 _SUBJECT = ("subject", "source", "category")
@@ -77,6 +83,8 @@ def read_exam(path: Path, layout: str = "auto", *, skip_bad_rows: bool = False) 
     if not path.exists():
         raise DatasetError(f"--task_dir must be a folder or a file with questions; there is none at {path}.")
     files = [path] if path.is_file() else sorted(_files(path))
+    trained = [file for file in files if file != path and file.parent.name.lower() in _TRAINED]
+    files = [file for file in files if file not in trained]
     if not files:
         raise DatasetError(f"--task_dir {path} must hold .csv or .jsonl files with questions, in dev, val and test or "
                            "beside each other; it holds none.")  # fmt: skip
@@ -101,6 +109,9 @@ def read_exam(path: Path, layout: str = "auto", *, skip_bad_rows: bool = False) 
             subject.splits.setdefault(split, []).append(question)
             subject.files[split] = file
     notes = [*_bad(bad, skip_bad_rows=skip_bad_rows)]
+    if trained:
+        folders = ", ".join(dict.fromkeys(f"{file.parent.name}/" for file in trained))
+        notes.append(f"not read: {counted(len(trained), 'file')} in {folders}, which are for training")
     if others:
         notes.append(f"not read: {', '.join(others)}: their rows have no options, or several right ones")
     if not found:
@@ -254,12 +265,13 @@ def _question(row: dict[str, Any], number: int, place: int) -> Question:
         text = f"{str(passage).strip()}\n{text}"
     options, letters = _options(row, text)
     given = row.get("answer") if "answer" in row and row.get("label") is None else row.get("label")
-    answer = str("" if given is None else given).strip().strip("()（）.。").upper()
+    answer = unicodedata.normalize("NFKC", str("" if given is None else given)).strip().strip("().。").upper()
     if answer and answer not in letters:
         raise RowError(f"must be one of {', '.join(letters)}; it is {str(given)[:40]!r}", column="answer")
     if any("\ud800" <= mark <= "\udfff" for mark in "".join((text, *options))):
         raise RowError("must be Unicode; half of a surrogate pair stands in it", column="question")
-    return Question(text.strip(), options, letters, answer, str(row.get("id") or place).strip(), number)
+    named = str(row.get("id", "")).strip()
+    return Question(text.strip(), options, letters, answer, named or str(place), number)
 
 
 def _options(row: dict[str, Any], text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -274,11 +286,22 @@ def _options(row: dict[str, Any], text: str) -> tuple[tuple[str, ...], tuple[str
         if not 2 <= len(options) <= len(LETTERS):
             raise RowError(f"must have 2 to {len(LETTERS)} options; it has {len(options)}")
         return tuple(options), tuple(LETTERS[: len(options)])
-    inside = cast(list[str], _OPTION.findall(text))
-    if len(inside) < 2 or inside != list(LETTERS[: len(inside)]):
-        raise RowError("must have options: columns A, B, …, a list called options, or lines of the question that "
-                       f"begin with A., B., …; found {', '.join(inside) or 'none'}", column="question")  # fmt: skip
+    inside = _inside(text)
+    if len(inside) < 2:
+        found = ", ".join(_WITHIN.findall(text)) or "none"
+        raise RowError("must have options: columns A, B, …, a list called options, or parts of the question that begin "
+                       f"with A., B., …; found {found}", column="question")  # fmt: skip
     return (), tuple(inside)
+
+
+def _inside(text: str) -> list[str]:
+    """The letters of the options that stand in a question: those of its lines, else all behind the last A."""
+    for form in (_OPTION, _WITHIN):
+        found = [unicodedata.normalize("NFKC", letter) for letter in cast(list[str], form.findall(text))]
+        last = found[len(found) - 1 - found[::-1].index("A") :] if form is _WITHIN and "A" in found else found
+        if len(last) > 1 and last == list(LETTERS[: len(last)]):
+            return last
+    return []
 
 
 def _bad(bad: Sequence[RowError], *, skip_bad_rows: bool) -> list[str]:

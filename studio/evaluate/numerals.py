@@ -1,8 +1,9 @@
 """The number that an answer comes to, as arithmetic problems are marked: GSM8K's "#### 42", CMATH's last number. Light.
 
-Read are digits with thousands separators (1,234), decimals, fractions (3/4, 1 1/2, 4分之3, LaTeX's \\frac), percents
-(25%, 百分之25), 万 and 亿 behind digits, full-width digits, and Chinese numerals (一百二十三, 三点五, 四分之三) where
-a text has no digits. Powers (m², cm^2) and digits behind a letter are no numbers of their own.
+Read are digits with thousands separators (1,234), decimals, powers of ten (1.5e-3, 1.5 × 10^3), fractions (3/4, 1 1/2,
+4分之3, LaTeX's \\frac), percents (25%, 百分之25), 万 and 亿 behind digits, full-width digits, and Chinese numerals
+(一百二十三, 三点五, 四分之三) where a text has no digits. Other powers (m², cm^2) and digits behind a letter are no
+numbers of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _NEAR = Fraction(1, 1_000_000)
 # A model that loops writes digits without end, which are no number that anybody asked for.
 _LONGEST = 400
 
-_PLAIN = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
+_PLAIN = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][+-]?\d{1,3}(?!\w))?"
 _SIGN = r"(?:(?<![A-Za-z0-9)\]])-)?"
 _FREE = r"(?<![A-Za-z0-9_])(?<!\d\.)"
 _OF = rf"(?:(?P<whole>{_PLAIN})又)?(?P<under>{_PLAIN})分之(?P<over>{_PLAIN})"
@@ -41,6 +42,7 @@ _CHINESE = re.compile(
 
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_TENFOLD = re.compile(r"(?<=\d)\s*(?:×|\\times|\\cdot|\*)\s*10\s*\^\s*\{?([+-]?\d{1,3})\}?")
 _POWERS = re.compile(r"[⁰¹²³⁴-⁹]+|\^\{?-?\d+\}?")
 _VULGAR = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
 
@@ -89,7 +91,7 @@ def _short(match: re.Match[str]) -> bool:
 
 def _plain(text: str) -> str:
     """The text with one way to write each thing: half-width marks, no signs of money, no powers."""
-    text = _VULGAR.sub(" ", _POWERS.sub("", text))
+    text = _VULGAR.sub(" ", _POWERS.sub("", _TENFOLD.sub(r"e\1", text)))
     text = unicodedata.normalize("NFKC", text).replace("\u2212", "-").replace("\u2044", "/")
     text = _FRACTION.sub(r" \1/\2", text)
     text = text.replace("{,}", ",").replace("\\,", "").replace("\\%", "%")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from studio.errors import counted
+from studio.arguments.template import TemplateArguments
+from studio.errors import ArgumentError, counted
 from studio.evaluate.closing import as_table, close
 from studio.evaluate.kept import Result, export_targets
 from studio.evaluate.opening import Noted, Subject, let_go, opened, subjects
@@ -18,7 +20,9 @@ from studio.works.eval_pairs import PairsSet
 from studio.workspace import Workspace
 
 if TYPE_CHECKING:
+    from studio.evaluate.methods import Measurer
     from studio.evaluate.pairs import PairsFound, Sides, Worth
+    from studio.model.generate import Speaker
     from studio.model.scorer import Scorer
     from studio.model.templates import Template
 
@@ -167,6 +171,38 @@ def _result(subject: Subject, found: PairsFound, settings: Mapping[str, Any]) ->
         NAME, NAME, subject.name, subject.base, subject.step, found.measures(), found.groups(), found.shown(),
         dict(settings), values, dict(found.members), notes,
     )  # fmt: skip
+
+
+def while_training(asked: PairsSet, place: Workspace, template: Template | None) -> Measurer:
+    """What compares the same pairs under a model in memory each time, by how likely it finds the answers.
+
+    Raises ArgumentError for what has no use in a run, DatasetError for pairs that cannot be read.
+    """
+    told = []
+    if asked.template != TemplateArguments():
+        told.append("--template: the run's own template is used. Leave it out.")
+    if template is None:
+        told.append("--test_reward_model_acc_files: pairs need a chat template, and this run has none. Give the run a "
+                    "--template, or leave the method out.")  # fmt: skip
+    if asked.pairs.pairs_by == "score":
+        told.append("--pairs_by score: a model that learns to write gives no scores. Leave it out.")
+    if told:
+        raise ArgumentError(told)
+    pairs, notes = read_pairs(asked.pairs, place)
+    sides: list[Sides] = []
+
+    def measurer(speaker: Speaker, subject: Subject, name: str) -> Result:
+        from studio.evaluate.pairs import likelihoods, pairs_found, sides_of
+
+        cutoff = _fitting(asked, speaker.prompter.context)
+        if not sides:
+            sides.extend(sides_of(pairs, speaker.tokenizer, speaker.template, cutoff))
+        worth = likelihoods(speaker, sides, asked.measured.per_device_eval_batch_size)
+        settings = {"by": "likelihood", "pairs": len(pairs), "cutoff_len": cutoff}
+        found = _result(subject, pairs_found(pairs, sides, {"likelihood_": worth}), settings)
+        return replace(found, name=name, notes=[*notes, *found.notes])
+
+    return measurer
 
 
 def as_text(found: Mapping[str, Any]) -> str:

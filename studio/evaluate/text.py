@@ -66,11 +66,7 @@ class Told:
 
 def head_of(tokenizer: LightTokenizer) -> tuple[int, ...]:
     """The ids that stand in front of a document: those that the tokenizer puts there, else the end token."""
-    fast = tokenizer.fast
-    plain = fast.encode("a", add_special_tokens=False).ids
-    whole = fast.encode("a", add_special_tokens=True).ids
-    count = next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)
-    return tuple(whole[:count]) or (tokenizer.eos_id,)
+    return tokenizer.head or (tokenizer.eos_id,)
 
 
 def windows(ids: Sequence[int], size: int, stride: int, document: int = 0, first: int = 1) -> Iterator[Window]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from studio.arguments.base import Arguments, Names, Text, arg
 from studio.arguments.model import ModelArguments
 from studio.works.base import WORKS, Work, WorkSet
@@ -21,6 +23,14 @@ BENCHMARKS = {
     "gsm8k": ("gsm8k",),
     "humaneval": ("humaneval",),
 }
+
+
+def code_complaint(tasks: Sequence[str]) -> str:
+    """What is said of tasks that run programs, where that was not asked for."""
+    return (
+        f"--tasks {', '.join(tasks)}: runs programs that the model writes. Set --allow_code_execution True where they "
+        "can do no harm, such as in a container, or leave it out."
+    )
 
 
 class HarnessArguments(Arguments):
@@ -63,8 +73,7 @@ class HarnessSet(WorkSet):
         if not self.harness.tasks:
             told.append(f"--tasks must name benchmarks, such as {', '.join(BENCHMARKS)}; it is empty.")
         if "humaneval" in self.harness.tasks and not self.harness.allow_code_execution:
-            told.append("--tasks humaneval: runs programs that the model writes. Set --allow_code_execution True where "
-                        "they can do no harm, such as in a container, or leave it out.")  # fmt: skip
+            told.append(code_complaint(["humaneval"]))
         return told
 
 

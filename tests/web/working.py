@@ -43,11 +43,12 @@ def shell(view: Locator, work: str) -> Locator:
 
 
 def start(view: Locator, work: str) -> Locator:
-    """Press Start; the card of the job."""
+    """Press Start; the card of the new job, beside those that stand there already."""
     button = view.locator(f"[id='work-{work}-start']")
     expect(button).to_be_enabled()
+    older = view.locator(".work-job").evaluate_all("cards => cards.map((card) => card.dataset.job)")
     button.click()
-    card = view.locator(".work-job").first
+    card = view.locator(".work-job" + "".join(f":not([data-job='{job}'])" for job in older)).first
     expect(card).to_be_visible()
     return card
 

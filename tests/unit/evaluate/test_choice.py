@@ -62,6 +62,26 @@ def test_a_file_that_asks_for_something_else_is_left_out_and_told(tmp_path: Path
     assert exam.notes == ("not read: jec-qa-ca.jsonl, math.jsonl: their rows have no options, or several right ones",)
 
 
+def test_options_inside_a_question_may_share_a_line_and_be_wide(tmp_path: Path):
+    texts = ["选 A. 1 B. 2 C. 3 D. 4", "选\nA. 1\tB. 2\nC. 3\tD. 4\n答案：", "选\nＡ．1\nＢ．2\nＣ．3\nＤ．4",
+             "The angle at A. It is\n(A) 1 (B) 2 (C) 3 (D) 4"]  # fmt: skip
+    write_lines(tmp_path / "own.jsonl", [{"id": 0, "question": text, "answer": "Ｂ"} for text in texts])
+    questions = read_exam(tmp_path / "own.jsonl").subjects[0].splits["test"]
+    assert [(each.letters, each.answer, each.id) for each in questions] == [(tuple("ABCD"), "B", "0")] * 4
+    write_lines(tmp_path / "own.jsonl", [{"question": "Pick B. 1 or C. 2", "answer": "C"}])
+    with pytest.raises(DatasetError, match=r"row 1: column 'question': must have options.*found B, C"):
+        read_exam(tmp_path / "own.jsonl", "rows")
+
+
+def test_what_mmlu_has_for_training_is_not_measured(tmp_path: Path):
+    write_mmlu(tmp_path, {"anatomy": {"dev": 5, "test": 3}})
+    (tmp_path / "auxiliary_train").mkdir()
+    (tmp_path / "auxiliary_train" / "race.csv").write_text("Q,1,2,3,4,A\n")
+    exam = read_exam(tmp_path)
+    assert [each.name for each in exam.subjects] == ["anatomy"]
+    assert exam.notes == ("not read: 1 file in auxiliary_train/, which are for training",)
+
+
 def test_rows_name_their_subjects(tmp_path: Path):
     rows = [{**row, "source": "one" if at % 2 else "two"} for at, row in enumerate(inside_rows(4))]
     exam = read_exam(write_lines(tmp_path / "x.jsonl", rows))

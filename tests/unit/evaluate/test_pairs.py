@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,17 @@ import pytest
 import torch
 
 from studio.data.example import Example
-from studio.errors import RowError
+from studio.errors import ArgumentError, RowError
 from studio.evaluate.intervals import share
+from studio.evaluate.kept import group_differences
+from studio.evaluate.methods import chosen as asked_of
+from studio.evaluate.methods import ready
+from studio.evaluate.opening import Subject
 from studio.evaluate.pair_rows import Pair
 from studio.evaluate.pairs import implicit, likelihoods, pairs_found, sides_of
 from studio.model.generate import Speaker, open_speaker
+from studio.workspace import Workspace
+from tests.conftest import json_lines
 
 ASKED = {"role": "user", "content": "What is the secret code of paris?"}
 
@@ -69,3 +76,30 @@ def test_accuracy_and_margin_by_source_with_ties_wrong(speaker: Speaker) -> None
 def test_a_pair_whose_answers_are_cut_off_is_told(speaker: Speaker) -> None:
     with pytest.raises(RowError, match="f: row 1: its answers begin behind cutoff_len, 8 tokens"):
         sides_of(PAIRS[:1], speaker.tokenizer, speaker.template, 8)
+
+
+def test_a_model_in_memory_compares_the_same_pairs_each_time(speaker: Speaker, tmp_path: Path) -> None:
+    rows = [{"prompt": ASKED["content"], "chosen": "SIRAP", "rejected": "A river, they say."}] * 3
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json_lines(rows))
+    place = Workspace(tmp_path)
+    asked = {"method": "pairs", "test_reward_model_acc_files": {"mine": "mine.jsonl"}}
+    (one,), told = asked_of({"liked": asked}, 2)
+    assert told == []
+    measurer = ready(one, place, speaker.template)
+    file.unlink()  # it is read once for the run
+    found = [measurer(speaker, Subject(name, tmp_path, base=name == "start"), "liked") for name in ("start", "end")]
+    assert found[0].name == "liked" and set(found[0].measures) == {"likelihood_accuracy", "likelihood_margin"}
+    expected = plain(speaker, "SIRAP") - plain(speaker, "A river, they say.")
+    assert found[0].measures["likelihood_margin"].value == pytest.approx(expected, rel=1e-4)
+    assert group_differences(found[1], found[0])["all"]["likelihood_margin"].value == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [({"pairs_by": "score"}, "a model that learns to write gives no scores"), ({}, "pairs need a chat template")],
+)
+def test_pairs_that_cannot_be_compared_in_a_run_are_told(tmp_path: Path, more: dict[str, str], sentence: str) -> None:
+    (one,), _ = asked_of({"pairs": {"test_reward_model_acc_files": {"mine": "mine.jsonl"}, **more}}, 2)
+    with pytest.raises(ArgumentError, match=re.escape("--eval_methods pairs: ") + f".*{sentence}"):
+        ready(one, Workspace(tmp_path), None)
