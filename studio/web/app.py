@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from studio.errors import StudioError
-from studio.web.api import datasets, export, forms, jobs, machine, models, preflight, recipe, serve, works
+from studio.web.api import datasets, evaluations, export, forms, jobs, machine, models, preflight, recipe, serve, works
 from studio.web.assets import add_assets
 from studio.web.guard import MOST_UPLOAD, Guard
 from studio.web.head import Head
@@ -27,7 +27,7 @@ from studio.web.site import Site
 log = logging.getLogger(__name__)
 
 # Each has routes(site); what they answer stands in the OpenAPI page at /api/docs.
-SUBJECTS = (recipe, forms, preflight, models, datasets, jobs, machine, serve, export, works)
+SUBJECTS = (recipe, forms, preflight, models, datasets, jobs, machine, serve, export, works, evaluations)
 # Gradio's queue looks for work that often. Its own 1 ms takes 5 % of a core for nothing.
 LOOK_EVERY_S = 0.02
 

@@ -1,4 +1,4 @@
-"""The evaluations that a run has kept, for the page: numbers of all of them, rows of one."""
+"""Evaluations that are kept, of a run or of no run, for the page: numbers of all of them, rows of one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError
-from studio.evaluate.kept import FOLDER, read_kept
+from studio.evaluate.kept import ELSEWHERE, FOLDER, read_kept
+from studio.workspace import Workspace
 
 # The newest that are listed, and the largest file that is read.
 MOST_FILES, MOST_BYTES = 200, 64 << 20
@@ -17,9 +18,8 @@ _NAME = re.compile(r"[\w.-]+\.json")
 _UNSEEN = ("values", "members")
 
 
-def files(run: Path) -> list[Path]:
-    """The files of a run's folder, oldest first; links and what is larger than anything kept are left out."""
-    folder = run / FOLDER
+def files(folder: Path) -> list[Path]:
+    """The files of a folder of evaluations, oldest first; links and what is larger than anything kept are left out."""
     if folder.is_symlink() or not folder.is_dir():
         return []
     found = [path for path in folder.glob("*.json") if _is_own(path)]
@@ -27,23 +27,44 @@ def files(run: Path) -> list[Path]:
 
 
 def listed(run: Path) -> list[dict[str, Any]]:
-    """Each evaluation with its measures and differences, without its rows; a file that is none is told."""
-    found = []
-    for path in files(run):
-        try:
-            found.append(_brief(path, _stamp(path)))
-        except (StudioError, OSError, AttributeError) as error:
-            found.append({"file": path.name, "error": str(error), "results": [], "differences": {}})
-    return found
+    """Each evaluation of a run with its measures and differences, without its rows; a file that is none is told."""
+    return [_told(path) for path in files(run / FOLDER)]
 
 
-def whole(run: Path, name: str) -> dict[str, Any] | None:
-    """One of them with the rows to look at; None when there is none. Raises StudioError for a file that is none."""
-    path = run / FOLDER / name
-    if not _NAME.fullmatch(name) or path not in files(run):
+def elsewhere(place: Workspace) -> tuple[list[dict[str, Any]], int]:
+    """The newest evaluations that belong to no run, the newest first, as `listed`; how many older ones there are.
+
+    `folder` names the model in `evaluations/`; with `file` it says which one to ask for.
+    """
+    found = sorted((path for folder in _folders(place) for path in files(folder)), key=lambda path: path.name)
+    newest = found[::-1][:MOST_FILES]
+    return [{**_told(path), "folder": path.parent.name} for path in newest], len(found) - len(newest)
+
+
+def one_elsewhere(place: Workspace, folder: str, name: str) -> dict[str, Any] | None:
+    """One of these, as `whole`."""
+    return next((whole(path, name) for path in _folders(place) if path.name == folder), None)
+
+
+def _folders(place: Workspace) -> list[Path]:
+    home = place.root / ELSEWHERE
+    return sorted(home.iterdir()) if home.is_dir() and not home.is_symlink() else []
+
+
+def whole(folder: Path, name: str) -> dict[str, Any] | None:
+    """One of a folder with the rows to look at; None when there is none. Raises StudioError for a file that is none."""
+    path = folder / name
+    if not _NAME.fullmatch(name) or path not in files(folder):
         return None
     kept = read_kept(path)
     return {**kept, "file": name, "results": [_seen(each) for each in kept["results"]]}
+
+
+def _told(path: Path) -> dict[str, Any]:
+    try:
+        return _brief(path, _stamp(path))
+    except (StudioError, OSError, AttributeError) as error:
+        return {"file": path.name, "error": str(error), "results": [], "differences": {}}
 
 
 @functools.lru_cache(maxsize=512)

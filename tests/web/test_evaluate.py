@@ -48,7 +48,17 @@ def measured(view: Locator, work: str, **values: Any) -> Locator:
 
 
 def test_questions_are_measured_beside_the_base(open_page: Callable[..., Any], studio: Running) -> None:
-    view = opened(open_page("en"), "evaluate", "choice", "eval_choice")
+    page = open_page("en")
+    view = opened(page, "evaluate", "choice", "eval_choice")
+    expect(page.locator(".work-past")).to_contain_text("Nothing was measured yet")
+    # The model above the tabs is where it starts, until another one is named here.
+    own, top = view.locator("#work-eval_choice-model_name_or_path"), page.locator("#top-model_name_or_path")
+    page.evaluate("location.hash = '#train'")
+    top.fill("models/tiny")
+    expect(own).to_have_value("models/tiny")
+    top.fill("")
+    expect(own).to_have_value("")
+    view = opened(page, "evaluate", "choice", "eval_choice")
     fill(view, "eval_choice", task_dir="data/nothing")
     # Before the model is named nothing is looked for; then the folder that is not there is told at its field.
     fill(view, "eval_choice", model_name_or_path=MODEL)
@@ -69,6 +79,19 @@ def test_questions_are_measured_beside_the_base(open_page: Callable[..., Any], s
     expect(row.locator("td.pick")).to_have_count(2)
     kept = list(Path(studio.place.root).glob("evaluations/*/*.json"))
     assert len(kept) == 1
+    # It stays in the list of what was measured, and is opened and saved from there.
+    row = page.locator("#past-table tbody tr")
+    expect(row).to_contain_text("Single choice")
+    expect(row).to_contain_text("Accuracy")
+    row.locator("button").press("Enter")
+    expect(page.locator("#past-opened [data-measure=accuracy] tbody tr")).to_have_count(2)
+    with page.expect_download() as saved:
+        page.locator("#past-csv").click()
+    assert Path(saved.value.path()).read_text().startswith("model,base,step,task,group,measure")
+    # Who has named a model keeps it.
+    top.fill("models/tiny")
+    expect(page.locator("#train-command-text")).to_contain_text("models/tiny")
+    expect(own).to_have_value(MODEL)
 
 
 def test_answers_stand_beside_each_other(open_page: Callable[..., Any]) -> None:

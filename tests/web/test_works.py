@@ -1,6 +1,7 @@
 """The form that every work has: what is wrong, the command, start, the bar, the result, a reload, stop, languages."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,9 @@ def test_a_work_is_filled_started_and_read_again_after_a_reload(open_page: Calla
     outcome.locator("[data-step=remove_html]").evaluate("each => { each.open = true; }")
     expect(outcome.locator("[data-step=remove_html] .work-text del").first).to_be_visible()
     assert (studio.place.data / "tidy" / "clean.json").is_file()
+    # That its own name and folder stand now is nobody's mistake.
+    expect(view.locator("#work-clean-complaints li")).to_have_count(2)
+    expect(view.locator("#work-clean-complaints li:not(.wanted)")).to_have_count(0)
     # A reload keeps the form and the job; a page of somebody else sees the job.
     page.reload()
     expect(view.locator("#work-clean-output_dir")).to_have_value("data/tidy")
@@ -90,14 +94,15 @@ def test_a_job_shows_its_bar_and_can_be_stopped(open_page: Callable[..., Any], s
     with many.open("w", encoding="utf-8") as file:
         for number in range(400_000):
             file.write(json.dumps({"text": LINE.format(number)}) + "\n")
-    page = open_page("en")
+    page = open_page("zh")
     view = opened(page, "datasets", "prepare:shard", "shard")
     fill(view, "shard", train_file=["data/many.jsonl"], output_dir="data/many_shards", shuffle=True, zstd_level=19)
     card = start(view, "shard")
-    expect(card.locator(".work-state")).to_contain_text("%", timeout=LONG_MS)
+    # What it does is said in the language of the page.
+    expect(card.locator(".work-state")).to_have_text(re.compile("正在(打乱|写出).*%"), timeout=LONG_MS)
     card.locator("#work-shard-stop").click()
     expect(card.locator(".run-chip.stopped")).to_be_visible(timeout=LONG_MS)
-    expect(card.locator(".work-state")).to_contain_text("Nothing was left half written")
+    expect(card.locator(".work-state")).to_contain_text("没有留下写了一半的内容")
     assert not (studio.place.data / "many_shards").exists()
     many.unlink()
 
@@ -108,6 +113,9 @@ def test_shards_are_made_and_a_failure_shows_its_cause(open_page: Callable[..., 
     fill(view, "shard", dataset=["raw"], output_dir="data/pieces", name="pieces", shard_rows=10)
     outcome = done(start(view, "shard"))
     expect(outcome.locator(".work-tile", has_text="分片数")).to_contain_text("4")
+    outcome.locator(".report-shards > summary").click()
+    expect(outcome.locator(".report-shards tbody tr")).to_have_count(4)
+    expect(outcome.locator(".report-shards tbody tr").first).to_contain_text("shard-00000.jsonl.zst")
     assert len(list((studio.place.data / "pieces").glob("*.zst"))) == 4
     (studio.place.data / "broken.jsonl").write_text('{"text": "whole"}\n{"text": \n' * 40, encoding="utf-8")
     view.locator("#work-shard-clear").click()

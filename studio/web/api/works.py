@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
+from studio.data.shards import index_of
 from studio.errors import ArgumentError, StudioError
 from studio.jobs.job import Job
 from studio.jobs.store import folder_of
@@ -20,6 +21,8 @@ from studio.works.base import WORKS
 # Of progress.jsonl only the last line is wanted.
 TAIL_BYTES = 4096
 LOOKED_AT, RECENT = 200, 8
+# Of a folder of shards the first are shown.
+SHARDS = 20
 
 
 class Asked(BaseModel):
@@ -34,6 +37,7 @@ class Asked(BaseModel):
 def routes(site: Site) -> APIRouter:
     """The routes of this subject, below /api."""
     router = APIRouter(tags=["works"])
+    _add_shards(router, site)
 
     @router.get("/works")
     def works() -> list[dict[str, Any]]:
@@ -67,9 +71,8 @@ def routes(site: Site) -> APIRouter:
     @router.get("/works/{name}/jobs")
     def recent(name: str) -> list[dict[str, Any]]:
         """The newest jobs of this work, the newest first."""
-        work = WORKS[name]
-        found = site.store.jobs(kinds=(work.kind,), limit=LOOKED_AT)
-        return [_about(job) for job in found if job.argv[: len(work.words)] == work.words][:RECENT]
+        found = site.store.jobs(kinds=(WORKS[name].kind,), limit=LOOKED_AT)
+        return [_about(job) for job in found if work_of(job) is WORKS[name]][:RECENT]
 
     @router.get("/works/jobs/{number}")
     def news(number: int) -> dict[str, Any]:
@@ -86,6 +89,20 @@ def routes(site: Site) -> APIRouter:
         }  # fmt: skip
 
     return router
+
+
+def _add_shards(router: APIRouter, site: Site) -> None:
+    @router.get("/works/shards")
+    def shards(folder: str) -> dict[str, Any]:
+        """What the index of a folder of shards lists: how many there are, and the first of them."""
+        index = index_of(site.workspace.path(folder))
+        if index is None:
+            raise StudioError(f"{folder[:200]!r} is no folder of shards: it has no index.json. It may have been moved.")
+        first = [
+            {"name": each.name, "rows": each.rows, "packed": each.packed, "unpacked": each.unpacked}
+            for each in index.shards[:SHARDS]
+        ]
+        return {"count": len(index.shards), "shards": first}
 
 
 def _about(job: Job) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 import { label_of } from "./fields.js";
 import { bars, card, legend, marked, tiles } from "./figures.js";
 import { go_on, next_row, open_dataset, use_in_train } from "./next.js";
+import { reason } from "./phase.js";
 import { percent, plain, table } from "./plain.js";
-import { bytes, duration, h, has, number, t, whole } from "./studio.js";
+import { api, bytes, duration, fill, h, has, number, t, tell, whole } from "./studio.js";
 
 /** A step of a cleaning is called as its argument is. */
 const step_name = (step) => (has(`works.step.${step}`) ? t(`works.step.${step}`) : label_of(step));
@@ -42,10 +43,10 @@ function cleaned(result) {
 /** Samples of a step, closed; a reader sees at once how many there are of which reason. */
 function samples(step, open) {
   const reasons = Object.entries(step.reasons ?? {});
-  return h("details", { open, "data-step": step.step }, h("summary", {}, step_name(step.step), " ", h("span", { class: "studio-muted" }, reasons.slice(0, 6).map(([why, count]) => `${why} ${whole(count)}`).join(" · "))),
+  return h("details", { open, "data-step": step.step }, h("summary", {}, step_name(step.step), " ", h("span", { class: "studio-muted" }, reasons.slice(0, 6).map(([why, count]) => `${reason(why)} ${whole(count)}`).join(" · "))),
     step.samples.map((sample) => h("div", { class: "work-sample" },
       h("header", {}, h("span", {}, t("datasets.place_in_file", { file: sample.file, row: whole(sample.row) })),
-        sample.why ? h("strong", {}, sample.why) : null,
+        sample.why ? h("strong", {}, reason(sample.why)) : null,
         sample.similarity !== undefined ? h("span", {}, t("works.clean.similarity", { share: percent(sample.similarity) })) : null),
       "before" in sample ? marked(sample.before, sample.after) : h("div", { class: "work-text" }, h("del", {}, sample.text)),
       sample.like ? h("div", {}, h("div", { class: "studio-muted" }, t("works.clean.like", { file: sample.like.file, row: whole(sample.like.row) })), h("div", { class: "work-text" }, sample.like.text)) : null)));
@@ -64,8 +65,21 @@ function sharded(result) {
     h("p", {}, t(result.name ? "works.shard.registered" : "works.shard.not_registered", { folder: result.folder, name: result.name, registry: result.registry })),
     next_row(use_in_train({ ...values, streaming: true }), result.name ? open_dataset(result.name) : null,
       result.name ? go_on("datasets", "mix", values, t("works.prepare.mix")) : null),
-    refusedRows(result),
+    refusedRows(result), shardList(result),
     h("p", { class: "studio-muted" }, t("works.shard.columns", { columns: (result.columns ?? []).join(", ") }), result.shuffled ? ` ${t("works.shard.shuffled")}` : ""));
+}
+
+/** The shards as their index lists them, asked for when they are opened. */
+function shardList({ folder }) {
+  const place = h("div");
+  const heads = Object.fromEntries(["name", "rows", "packed", "unpacked"].map((name) => [name, t(`works.shard.head.${name}`)]));
+  const look = async () => {
+    const { count, shards } = await api(`/works/shards?folder=${encodeURIComponent(folder)}`);
+    fill(place, table(shards.map((each) => ({ name: each.name, rows: whole(each.rows), packed: bytes(each.packed), unpacked: bytes(each.unpacked) })), { heads }),
+      count > shards.length ? h("p", { class: "studio-muted" }, t("works.shard.first", { shown: whole(shards.length), count: whole(count) })) : null);
+  };
+  const all = h("details", { class: "report-shards", ontoggle: () => { if (all.open && !place.children.length) look().catch(tell); } }, h("summary", {}, t("works.shard.list")), place);
+  return all;
 }
 
 /** Rows that could not be read: why, how often, and the first of them. */

@@ -138,7 +138,7 @@ export const extend = {
     tiles([
       [t("works.vocabulary.n.tokens"), change(result.tokens)], [t("works.vocabulary.n.added"), whole(result.tokens.added), "good"],
       [t("works.vocabulary.n.rows"), change(result.rows)], result.parameters && [t("works.vocabulary.n.parameters"), change(result.parameters)],
-      [t("works.vocabulary.n.start"), has(`train.choice.init_new_rows.${result.start}`) ? t(`train.choice.init_new_rows.${result.start}`) : result.start],
+      [t("works.vocabulary.n.start"), has(`works.start_of.${result.start}`) ? t(`works.start_of.${result.start}`) : result.start],
     ]),
     next_row(train_on(result.folder), chat_with(result.folder),
       go_on("vocabulary", "inspect", { model_name_or_path: result.folder }, t("works.next.inspect"))),

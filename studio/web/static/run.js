@@ -7,6 +7,7 @@ import { actions, bar, chip, figures, isActive, isLive, pathOf, sentenceOf, titl
 import { detailsView } from "./lineage.js";
 import { stage_of } from "./fit.js";
 import { logView } from "./log.js";
+import { phase } from "./phase.js";
 import { rolloutsView } from "./rollouts.js";
 import { evaluationsView } from "./evaluations.js";
 import { scoresView } from "./scores.js";
@@ -122,7 +123,7 @@ function headOf(get, curve, chart) {
     why.hidden = !why.textContent || (whole?.failure && job.state === "failed");
     done.update(job);
     fill(numbers, figures(job).map(([key, text]) => h("div", {}, h("dt", {}, t(key)), h("dd", {}, text))),
-      job.progress?.text && h("div", { class: "run-doing" }, h("dd", {}, job.progress.text)));
+      job.progress?.text && h("div", { class: "run-doing" }, h("dd", {}, phase(job.progress.text))));
     buttons.element.hidden = false;
     buttons.update(job, whole);
     close.hidden = !isActive(job);

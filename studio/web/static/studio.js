@@ -12,6 +12,9 @@ export function t(key, values = {}) {
 /** Whether there is such a string. */
 export const has = (key) => key in words;
 
+/** The keys that begin so. */
+export const keys = (beginning) => Object.keys(words).filter((key) => key.startsWith(beginning));
+
 /** An element. Children are elements or text, never HTML: what comes from data stays text. */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);

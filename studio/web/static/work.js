@@ -2,7 +2,7 @@
 import { dress } from "./dress.js";
 import { chip } from "./job.js";
 import { asked, is_default, load } from "./fields.js";
-import { allow, api, button, copy, emit, fill, h, has, poll, t, tell, toast, whole } from "./studio.js";
+import { allow, api, button, copy, emit, fill, h, has, on, poll, t, tell, toast, whole } from "./studio.js";
 import { help_in, label_in, word_of, work_field } from "./workfields.js";
 import { workJob } from "./workjob.js";
 import { facts_of, parts_of } from "./workparts.js";
@@ -13,6 +13,8 @@ const AFTER_MS = 80;
 const RECENT_MS = 4000;
 // So many fields need no headings.
 const FEW = 7;
+// What the top of the page says is where these start.
+const FROM_TOP = ["model_name_or_path", "adapter_name_or_path"];
 // What a work shares with others stands below what is its own.
 const LATER = ["measured", "template", "generation", "judge"];
 const fresh = () => crypto.randomUUID?.() ?? String(Math.random());
@@ -116,9 +118,10 @@ export class WorkPage {
   begin(values) {
     this.element.addEventListener("focusout", ({ target }) => {
       const name = this.arguments.find((each) => this.fields[each.name].input === target)?.name;
-      if (name && this.fields[name].changed()) this.touch(name);
+      if (name && this.fields[name].changed() && !this.from_top(name)) this.touch(name);
     });
     this.put(values ?? this.kept(), { keep: Boolean(values) });
+    on("top", (top) => this.follow(top));
     poll(this.jobs, () => this.recent(), RECENT_MS);
   }
 
@@ -129,7 +132,23 @@ export class WorkPage {
   /** What the form says: {name: raw} of all that differs from the defaults. */
   get values() { return asked(this.fields); }
 
+  /** The same without what only the top of the page says. */
+  get own() {
+    return Object.fromEntries(Object.entries(this.values).filter(([name]) => !FROM_TOP.includes(name) || this.touched.has(name)));
+  }
+
   value(name) { return this.fields[name]?.get(); }
+
+  from_top(name) { return FROM_TOP.includes(name) && JSON.stringify(this.top?.[name]) === JSON.stringify(this.value(name)); }
+
+  /** Begin with the model above the tabs, as long as nobody has named another one here. */
+  follow(top) {
+    this.top = top;
+    const names = FROM_TOP.filter((name) => this.fields[name]);
+    if (!names.length || names.some((name) => this.touched.has(name))) return;
+    for (const name of names) this.fields[name].set(top[name]);
+    this.changed(null);
+  }
 
   /** Take these values in place of what stands there. */
   put(values, { keep = true } = {}) {
@@ -139,9 +158,10 @@ export class WorkPage {
       if (!is_default(argument, values[argument.name])) {
         this.touched.add(argument.name);
         if (argument.level !== "basic" && this.more) this.more.open = true;
-      }
+      } else if (FROM_TOP.includes(argument.name)) this.touched.delete(argument.name);
     }
     this.changed(null, { keep });
+    if (this.top) this.follow(this.top);
   }
 
   /** Set one argument, as if a person had. */
@@ -167,7 +187,7 @@ export class WorkPage {
 
   changed(name, { keep = true } = {}) {
     if (name) this.touched.add(name);
-    if (keep) try { localStorage.setItem(this.key, JSON.stringify(this.values)); } catch { /* a browser that keeps nothing */ }
+    if (keep) try { localStorage.setItem(this.key, JSON.stringify(this.own)); } catch { /* a browser that keeps nothing */ }
     this.counted?.();
     clearTimeout(this.timer);
     // Until it is known what the new values mean, a click would start something else.
@@ -219,7 +239,7 @@ export class WorkPage {
 
   /** What a job wrote stands where the form says now: that another name is wanted is no mistake of anybody. */
   ended() {
-    this.touched.delete(this.work.output);
+    for (const name of [this.work.output, "name"]) this.touched.delete(name);
     this.changed(null);
     for (const what of ["models", "datasets"]) emit(what, null);
   }

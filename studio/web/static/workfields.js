@@ -27,8 +27,8 @@ const models = async () => (await offered_models()).map((model) => ({ value: mod
 // What a name means, the first that fits.
 const OFFERS = [
   [/(^|_)datasets?$|^held_out$/, datasets],
-  [/^(dataset_dir|output_dir|cache_dir)$/, null],
-  [/(^|_)files?$/, files],
+  [/^(dataset_dir|output_dir|cache_dir|judge_model|mix_file)$/, null],
+  [/(^|_)files?$|^special_tokens_map$/, files],
   [/(model_name_or_path|tokenizer_name_or_path|adapter_name_or_path|^models?$|_models?$|_adapters?$|^compare_with$|^runs?$|^base$|^tokenizer$)/, models],
 ];
 

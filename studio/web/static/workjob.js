@@ -1,7 +1,8 @@
 // One job of a work: how far it is, why it failed, what came of it.
 import { failureCard } from "./card.js";
 import { bar, chip } from "./job.js";
-import { api, button, duration, emit, fill, h, has, poll, show, t, tell, whole } from "./studio.js";
+import { api, button, duration, emit, fill, h, poll, show, t, tell, whole } from "./studio.js";
+import { phase } from "./phase.js";
 import { plain } from "./plain.js";
 
 const ENDED = ["succeeded", "failed", "stopped", "killed", "lost", "paused"];
@@ -68,9 +69,9 @@ function said(job) {
   if (!job.active) return told;
   if (!job.progress) return job.sentence && job.state === "queued" ? `${told} ${job.sentence}` : told;
   const { done, total, text } = job.progress;
-  const phase = has(`works.phase.${text}`) ? t(`works.phase.${text}`) : text;
+  if (!text) return told;
   const share = total ? ` · ${whole(Math.floor((100 * done) / total))} %` : "";
-  return [`${phase}${share}`, told].filter(Boolean).join(". ");
+  return t("works.going_on", { phase: phase(text), share, told });
 }
 
 async function failed(id, place) {

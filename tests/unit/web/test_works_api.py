@@ -14,7 +14,7 @@ from studio.errors import ArgumentError, StudioError
 from studio.evaluate.intervals import Measure
 from studio.evaluate.kept import Result, keep
 from studio.jobs.store import Store, folder_of
-from studio.web.api import jobs, works
+from studio.web.api import evaluations, jobs, works
 from studio.web.site import Site
 from studio.web.trust import refuse_trust
 from studio.works.base import WORKS
@@ -35,7 +35,7 @@ def site(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Site:
 @pytest.fixture
 def client(site: Site) -> TestClient:
     app = FastAPI()
-    for subject in (works, jobs):
+    for subject in (works, jobs, evaluations):
         app.include_router(subject.routes(site), prefix="/api")
     return TestClient(app)
 
@@ -199,6 +199,42 @@ def test_one_evaluation_has_its_rows_and_no_other_file_is_given(client: TestClie
     (run / "run.json").write_text("{}")
     for other in ("99999998-link.json", "..%2Frun.json", "%2e%2e/run.json", "none.json", ".json"):
         assert client.get(f"/api/jobs/1/evaluations/{other}").status_code == 404, other
+
+
+def test_evaluations_of_no_run_are_listed_newest_first_and_given_whole(client: TestClient, site: Site) -> None:
+    place = site.workspace
+    assert client.get("/api/evaluations").json() == {"evaluations": [], "older": 0}
+    for model in ("models/tiny", "models/other"):
+        path = keep([result(model, 0.25)], {}, None, place)
+        path.rename(path.with_name(f"2026010{2 if 'other' in model else 1}-000000-choice.json"))
+    (place.root / "evaluations" / "tiny" / "20250101-broken.json").write_text("{")
+    (place.root / "evaluations" / "away").symlink_to(place.data)
+    found = client.get("/api/evaluations").json()["evaluations"]
+    assert [each["folder"] for each in found] == ["other", "tiny", "tiny"]
+    assert "cannot be read" in found[-1]["error"] and "values" not in found[0]["results"][0]
+    path = f"/api/evaluations/other/{found[0]['file']}"
+    assert client.get(path).json()["results"][0]["rows"] == [{"question": "Which?", "right": False}]
+    table = client.get(f"{path}/csv")
+    assert table.headers["content-disposition"] == "attachment"
+    assert "models/other,False,,choice,all,accuracy,0.25" in table.text
+    (place.root / "rows.json").write_text('{"schema": 1, "results": [], "differences": {}}')
+    for folder, file in (("..", "rows.json"), ("%2e%2e", "rows.json"), ("away", "raw.json"), ("tiny", "none.json")):
+        assert client.get(f"/api/evaluations/{folder}/{file}").status_code == 404, folder
+
+
+def test_the_shards_of_a_folder_are_listed(client: TestClient, site: Site) -> None:
+    folder = site.workspace.data / "pieces"
+    folder.mkdir()
+    shards = [[f"{number:05}.jsonl.zst", 10, 40, 400, "0" * 64, "0" * 8] for number in range(30)]
+    facts = {"rows": 300, "packed": 1200, "unpacked": 12000, "shuffled": None, "entry": {}, "columns": ["text"]}
+    write_json(folder / "index.json", {"studio_shards": 2, **facts, "sources": [], "shards": shards})
+    told = client.get("/api/works/shards", params={"folder": "data/pieces"}).json()
+    assert told["count"] == 30 and len(told["shards"]) == 20
+    assert told["shards"][0] == {"name": "00000.jsonl.zst", "rows": 10, "packed": 40, "unpacked": 400}
+    with pytest.raises(StudioError, match="no folder of shards"):
+        client.get("/api/works/shards", params={"folder": "models/tiny"})
+    with pytest.raises(StudioError, match="outside the folders"):
+        client.get("/api/works/shards", params={"folder": "/etc"})
 
 
 def test_a_run_without_evaluations_has_none(client: TestClient, site: Site) -> None:
