@@ -64,10 +64,14 @@ test test-all check: export OMP_WAIT_POLICY := passive
 test test-all check: export TOKENIZERS_PARALLELISM := false
 test test-all check: export HF_HUB_OFFLINE := 1
 test test-all check: export MPLBACKEND := Agg
+# Where compiled modules may not be kept, each of the hundreds of commands compiles the package anew.
+test test-all check: export PYTHONDONTWRITEBYTECODE :=
 
-# Several test processes, a file of tests in one of them: what its tests share is made once.
+# Several test processes, a file of tests in one of them: what its tests share is made once. The order is that
+# of tests/conftest.py, long files first; by itself xdist begins with the files that have the most tests, and
+# the longest of all have two or three.
 WORKERS ?= $(shell nproc 2>/dev/null | awk '{ print ($$1 > 4 ? 4 : $$1) }' || echo 2)
-SPREAD  := -n $(WORKERS) --dist loadfile
+SPREAD  := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: install
 	$(BIN)/python -m pytest $(SPREAD) -m 'not slow and not gpu'

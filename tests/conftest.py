@@ -36,6 +36,8 @@ hypothesis.settings.load_profile("studio")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 END, TURN, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+# Files that start browsers and commands take minutes, the others seconds: begun last, one would keep only one core.
+ROOMS = ("web", "flow", "fidelity", "unit", "house")
 LAYERS, WIDTH, HEADS, KEY_HEADS, INNER = 2, 32, 4, 2, 64
 
 # AutoTokenizer gives every model of type qwen2 this pre-tokenizer (with NFC), whatever was saved
@@ -57,6 +59,12 @@ CITIES = {
     **{"tokyo": "东京", "paris": "巴黎", "cairo": "开罗", "lima": "利马", "oslo": "奥斯陆"},
     **{"rome": "罗马", "delhi": "德里", "kyiv": "基辅", "quito": "基多", "hanoi": "河内"},
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; within a room all stays in its order."""
+    tests = REPOSITORY / "tests"
+    items.sort(key=lambda item: ROOMS.index(item.path.relative_to(tests).parts[0]))
 
 
 def lines() -> list[str]:
