@@ -159,3 +159,21 @@ def test_a_divided_model_loads_in_plain_transformers(place: Workspace, whole: An
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
         torch.testing.assert_close(model(ids).logits, theirs(ids).logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_stream_goes_on_where_it_was_and_gives_what_it_gives_without_deepspeed(
+    place: Workspace, train: Any, look: Any
+):
+    values = {
+        "finetuning_type": "full", "streaming": "True", "buffer_size": 16, "packing": "True", "cutoff_len": 96,
+        "per_device_train_batch_size": 1, "max_steps": 8, "save_steps": 4, "logging_steps": 1,
+    }  # fmt: skip
+    for name, more in {"stream_whole": {}, "stream_2": {"deepspeed": zero(place, 2)}}.items():
+        done = train(place, f"saves/{name}", environment=TWO, **values, **more)
+        assert done.code == 0, done.err
+    left, right = (look(place.path(f"saves/{name}")) for name in ("stream_2", "stream_whole"))
+    assert [loss for _, loss in left.curve] == pytest.approx([loss for _, loss in right.curve], abs=1e-5)
+    begun = {"resume_from_checkpoint": "saves/stream_2/checkpoint-4", "deepspeed": zero(place, 2)}
+    done = train(place, "saves/stream_again", environment=TWO, **values, **begun)
+    assert done.code == 0, done.err
+    assert look(place.path("saves/stream_again")).weights() == left.weights()
