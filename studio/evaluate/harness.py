@@ -89,7 +89,8 @@ def _tasks(asked: HarnessSet, place: Workspace) -> Benchmarks:
     if folder is not None and not folder.is_dir():
         raise ArgumentError([f"--include_path {own}: must be a folder with YAML files of lm-eval; there is none."])
     # Its own hundreds of tasks take a while to be looked through, and are needed for their names alone.
-    manager = TaskManager(include_path=str(folder) if folder else None)
+    with _told(f"--include_path {own}" if own else "lm-eval's tasks"):
+        manager = TaskManager(include_path=str(folder) if folder else None)
     wanted = list(dict.fromkeys(name for word in asked.harness.tasks for name in BENCHMARKS.get(word, (word,))))
     if wrong := [name for name in wanted if name not in manager.all_tasks]:
         raise ArgumentError([f"--tasks {', '.join(wrong)}: lm-eval has no such task. Its names are told by "
@@ -110,22 +111,23 @@ def _tasks(asked: HarnessSet, place: Workspace) -> Benchmarks:
     return Benchmarks(wanted, objects, leaves)
 
 
-def _runs_code(config: Mapping[str, Any], index: Mapping[str, Any]) -> bool:
+def _runs_code(config: Mapping[str, Any], index: Mapping[str, Any], above: frozenset[str] = frozenset()) -> bool:
     """Whether a task as its file says it, or one below a group or tag, runs what the model writes; nothing is loaded.
 
-    A task that is loaded imports its Python files, and fetches its metric.
+    A task that is loaded imports its Python files, and fetches its metric. A group that stands in itself, by a name
+    in `above`, is lm-eval's to refuse.
     """
     members = config.get("task")
-    below: list[Mapping[str, Any]] = []
+    below: list[tuple[Mapping[str, Any], frozenset[str]]] = []
     for member in members if isinstance(members, list) else ():
         if isinstance(member, Mapping):
-            below.append(member)
+            below.append((member, above))
         named = member.get("group", member.get("task")) if isinstance(member, Mapping) else member
-        entry = index.get(named) if isinstance(named, str) else None
+        entry = index.get(named) if isinstance(named, str) and named not in above else None
         if entry is not None:
             # The tags of a tag are the tasks that carry it; it has no file.
-            below.append(entry.cfg or {"task": sorted(entry.tags)})
-    return bool(config.get("unsafe_code")) or any(_runs_code(each, index) for each in below)
+            below.append((entry.cfg or {"task": sorted(entry.tags)}, above | {named}))
+    return bool(config.get("unsafe_code")) or any(_runs_code(each, index, names) for each, names in below)
 
 
 @contextlib.contextmanager
@@ -155,6 +157,7 @@ def _told(names: str) -> Iterator[None]:
     from datasets.exceptions import DatasetsError
     from jinja2 import TemplateError
     from torch import OutOfMemoryError
+    from yaml import YAMLError
 
     try:
         yield
@@ -172,7 +175,10 @@ def _told(names: str) -> Iterator[None]:
             f"and cannot be had: {told} Check the path, the network and HF_HUB_OFFLINE, or use a folder with studio "
             "eval choice."
         ) from error
-    except (ValueError, LookupError, ImportError, RuntimeError, TypeError, AttributeError, TemplateError) as error:
+    except (
+        ValueError, LookupError, ImportError, RuntimeError, TypeError, AttributeError, AssertionError, TemplateError,
+        YAMLError,
+    ) as error:  # fmt: skip
         told = " ".join(str(error).split())[:300]
         raise StudioError(f"lm-eval cannot measure {names}: {told} See the task's page in lm-eval.") from error
 

@@ -42,7 +42,11 @@ _CHINESE = re.compile(
 
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-_TENFOLD = re.compile(r"(?<=\d)\s*(?:×|\\times|\\cdot|\*)\s*10\s*\^\s*\{?([+-]?\d{1,3})\}?")
+_RAISED = re.compile(r"(?<=10)[⁺⁻]?[⁰¹²³⁴-⁹]{1,3}")
+_LOWERED = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+-0123456789")
+_TENFOLD = re.compile(
+    r"(?<=\d)(?:\s*(?:×|·|⋅|∙|\\times|\\cdot|\*)\s*|\s*[xX]\s*(?=10\s*\^))10\s*\^\s*\{?([+-]?\d{1,3})\}?"
+)
 _POWERS = re.compile(r"[⁰¹²³⁴-⁹]+|\^\{?-?\d+\}?")
 _VULGAR = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
 
@@ -91,6 +95,7 @@ def _short(match: re.Match[str]) -> bool:
 
 def _plain(text: str) -> str:
     """The text with one way to write each thing: half-width marks, no signs of money, no powers."""
+    text = _RAISED.sub(lambda raised: "^" + raised[0].translate(_LOWERED), text)
     text = _VULGAR.sub(" ", _POWERS.sub("", _TENFOLD.sub(r"e\1", text)))
     text = unicodedata.normalize("NFKC", text).replace("\u2212", "-").replace("\u2044", "/")
     text = _FRACTION.sub(r" \1/\2", text)

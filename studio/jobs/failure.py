@@ -108,6 +108,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "It was lost with the machine: a restart or a power cut ended it without a word.",
         "Resume goes on from the last checkpoint.",
     ),
+    "process_lost": (
+        "Another process of the same run ended or could not be reached.",
+        "The log of that process says why. Resume goes on from the last checkpoint.",
+    ),
     "folder_in_use": (
         "Another run holds the output folder.",
         "Wait until it ends, stop it, or choose another name for this run.",
@@ -151,6 +155,7 @@ _BY_CODE = {
     13: ("diverged",),
     14: ("stopped",),
     15: ("resume",),
+    16: ("process_lost",),
     INTERRUPTED: ("stopped",),
 }
 # Signals of a program that did wrong itself, not of somebody who ended it.

@@ -167,7 +167,8 @@ def test_a_run_is_measured_while_it_learns(place: Workspace, run: str) -> None:
     (held, *_) = sorted((place.path(run) / "eval").glob("*-held.json"))
     assert json.loads(held.read_text())["results"][0]["measures"]["bits_per_character"]["value"] > 0
     points = [json.loads(line) for line in (place.path(run) / "progress.jsonl").read_text().splitlines()]
-    assert "eval_held_bits_per_character" in points[-1]
+    assert [point["step"] for point in points if "eval_held_bits_per_character" in point] == [0, 4]
+    assert [point["step"] for point in points if point["loss"] is not None][-1] == 4
 
 
 def test_held_out_text_has_bits_by_model_and_source(place: Workspace, run: str, evaluate: Any) -> None:

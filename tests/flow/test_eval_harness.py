@@ -147,3 +147,19 @@ def test_a_task_that_cannot_be_measured_is_told_before_a_model_is_loaded(
     done = command(place, "eval", "harness", *words)
     assert done.code != 0 and sentence in done.err, done.err
     assert not (place.root / "it-ran").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HERE, reason="lm-eval is an optional extra")
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("task: broken\nmetric_list: [", "broken"), ("group: around\ntask: [around]\n", "around")],
+)
+def test_broken_files_of_tasks_are_told_in_a_sentence(place: Workspace, command: Any, text: str, name: str):
+    folder = place.root / f"tasks-{name}"
+    folder.mkdir()
+    (folder / f"{name}.yaml").write_text(text)
+    words = ["--model_name_or_path", "models/tiny", "--include_path", folder.name, "--tasks", name]
+    done = command(place, "eval", "harness", *words)
+    assert done.code != 0 and name in done.err
+    assert "Traceback" not in done.err, done.err
