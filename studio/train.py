@@ -180,8 +180,8 @@ def _finish(recipe: Recipe, place: Workspace, trainer: Learner, run: Run, materi
         trainer.refuse_broken_weights()
     with _ends_told(recipe):
         results |= trainer.conclude()
-    weights = trainer.whole_weights() if recipe.training.do_train else None
-    trainer.count_seen()
+        weights = trainer.whole_weights() if recipe.training.do_train else None
+        trainer.count_seen()
     if not is_main(os.environ):
         return
     if recipe.training.do_train:

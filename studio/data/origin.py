@@ -38,16 +38,23 @@ def origins(files: Iterable[str], place: Workspace) -> dict[str, Any]:
         seen.add(folder)
         for path, made in ((folder / ACCOUNT, _cleaned), (folder / INDEX, _sharded)):
             # A data file can have the same name.
-            if not path.is_file() or path.stat().st_size > _LARGEST:
+            if not path.is_file():
                 continue
             try:
-                told = made(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+                told = made(json.loads(_text(path)))
+            except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                 told = {"unreadable": f"{type(error).__name__}: {error}"}
-            waiting += told.get("sources", {})
+            waiting += [source for source in told.get("sources", {}) if isinstance(source, str)]
             if told and path.name == ACCOUNT:
                 found[place.shown(path)] = told
     return dict(sorted(found.items()))
+
+
+def _text(path: Path) -> str:
+    """Raises ValueError for one that is too large to be an account."""
+    if (size := path.stat().st_size) > _LARGEST:
+        raise ValueError(f"{size:,} bytes, more than the {_LARGEST:,} that are read")
+    return path.read_text(encoding="utf-8")
 
 
 def _cleaned(account: Any) -> dict[str, Any]:

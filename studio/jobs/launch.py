@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 # The folder in which each process of a run leaves the sentence that it ends with.
 _LAST_WORDS = "STUDIO_LAST_WORDS"
+_UNREACHED = re.compile(
+    r"connection (closed|reset|refused)|connect(ing)? .{0,80}(timed out|refused)|timed out waiting|broken pipe"
+    r"|remote process exited|watchdog .{0,40}timeout",
+    re.IGNORECASE,
+)
 # What torchrun leaves processes that it asked to end for their last save.
 GRACE_S = 600
 
@@ -85,10 +91,8 @@ def main_first(topic: str) -> Iterator[None]:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error says that another process of this run cannot be reached."""
-    from torch.distributed import DistError
-
-    return is_worker(os.environ) and (isinstance(error, DistError) or "gloo" in str(error))
+    """Whether an error says that another process of this run cannot be reached, as gloo and NCCL say it."""
+    return is_worker(os.environ) and isinstance(error, RuntimeError) and _UNREACHED.search(str(error)) is not None
 
 
 def lost(error: BaseException) -> LostError:
@@ -105,7 +109,8 @@ def leave_word(error: StudioError) -> None:
     folder = os.environ.get(_LAST_WORDS)
     if folder and is_worker(os.environ) and not isinstance(error, StoppedError | LostError):
         word = json.dumps([error.exit_code, str(error)])
-        (Path(folder) / f"{int(os.environ['RANK']):05}").write_text(word, encoding="utf-8")
+        with contextlib.suppress(OSError):  # what it ends with counts, not that it could not be passed on
+            (Path(folder) / f"{int(os.environ['RANK']):05}").write_text(word, encoding="utf-8")
 
 
 def leave() -> None:
@@ -145,20 +150,22 @@ def run_all(count: int, arguments: Sequence[str]) -> int:
             return _why(error, Path(words), count)
         except SignalException as error:
             return INTERRUPTED if error.sigval == signal.SIGINT else StoppedError.exit_code
+        finally:
+            del os.environ[_LAST_WORDS]
     return 0
 
 
 def _why(error: ChildFailedError, words: Path, count: int) -> int:
     """The exit code of the process that the others ended for; its sentence is told where it could not tell it."""
-    left = sorted(words.iterdir())
-    if left:
-        code, sentence = json.loads(left[0].read_text(encoding="utf-8"))
-        if int(left[0].name):  # the main process has told its own
-            sys.stderr.write(f"process {int(left[0].name) + 1} of {count}: {sentence}\n")
-        return int(code)
-    # What lost another process is not the reason.
+    for left in sorted(words.iterdir()):
+        with contextlib.suppress(OSError, ValueError):  # a blow may have fallen while it was written
+            code, sentence = json.loads(left.read_text(encoding="utf-8"))
+            if int(left.name):  # the main process has told its own
+                sys.stderr.write(f"process {int(left.name) + 1} of {count}: {sentence}\n")
+            return int(code)
+    # What lost another process is not the reason, and a signal comes before what followed from it.
     codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
-    rank = next((rank for rank, code in codes.items() if code != LostError.exit_code), min(codes))
+    rank = min(codes, key=lambda rank: (codes[rank] == LostError.exit_code, codes[rank] >= 0, rank))
     if codes[rank] >= 0:
         return codes[rank]
     name = error.failures[rank].signal_name()

@@ -91,14 +91,15 @@ def _placed() -> dict[str, list[int]]:
 
 
 def _note_place(target: Path, folder: Path) -> None:
-    """Written before the rename, which keeps a folder's inode."""
+    """Written before the rename, which keeps what the folder is told by."""
     if job := os.environ.get("STUDIO_JOB_FOLDER", ""):
         write_json(Path(job) / PLACED, {**_placed(), str(target.resolve()): _identity(folder)})
 
 
 def _identity(folder: Path) -> list[int]:
+    """What a rename keeps, and what changes as soon as somebody puts something into the folder or makes another one."""
     found = folder.stat()
-    return [found.st_dev, found.st_ino]
+    return [found.st_dev, found.st_ino, found.st_mtime_ns]
 
 
 def refuse_nested(target: Path, sources: Sequence[Path]) -> None:

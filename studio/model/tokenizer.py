@@ -105,8 +105,11 @@ class LightTokenizer:
     @cached_property
     def head(self) -> tuple[int, ...]:
         """The ids that it puts in front of a text; what it puts behind one would end it."""
-        plain, whole = (self.fast.encode("a", add_special_tokens=around).ids for around in (False, True))
-        return tuple(whole[: next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)])
+        for probe in ("a", "0", "中", " "):  # a vocabulary may have nothing for one of them
+            plain, whole = (self.fast.encode(probe, add_special_tokens=around).ids for around in (False, True))
+            if plain:
+                return tuple(whole[: next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)])
+        return ()
 
     @cached_property
     def end_strings(self) -> tuple[str, ...]:
