@@ -163,9 +163,10 @@ def _why(error: ChildFailedError, words: Path, count: int) -> int:
             if int(left.name):  # the main process has told its own
                 sys.stderr.write(f"process {int(left.name) + 1} of {count}: {sentence}\n")
             return int(code)
-    # What lost another process is not the reason, and a signal comes before what followed from it.
     codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
-    rank = min(codes, key=lambda rank: (codes[rank] == LostError.exit_code, codes[rank] >= 0, rank))
+    # A signal comes before what followed from it; to be ended by the launcher or to lose another process is no reason.
+    followed = (LostError.exit_code, -signal.SIGTERM)
+    rank = min(codes, key=lambda rank: (codes[rank] in followed, codes[rank] >= 0, rank))
     if codes[rank] >= 0:
         return codes[rank]
     name = error.failures[rank].signal_name()

@@ -48,6 +48,8 @@ def test_what_all_complain_of_the_main_process_has_told(
     [
         ({1: -9}, 137, "process 2 of 2 was killed by signal 9 (SIGKILL), so the run ended; where memory is short"),
         ({0: LostError.exit_code, 1: -11}, 139, "process 2 of 2 was killed by signal 11 (SIGSEGV), so the run ended."),
+        ({0: -15, 1: -9}, 137, "process 2 of 2 was killed by signal 9 (SIGKILL)"),
+        ({0: -15, 1: 1}, 1, ""),
         ({0: LostError.exit_code, 1: 1}, 1, ""),
         ({0: LostError.exit_code}, LostError.exit_code, ""),
     ],
