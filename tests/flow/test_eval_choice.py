@@ -190,7 +190,11 @@ WAYS: dict[str, tuple[dict[str, Any], list[int]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("way", WAYS)
+# As dpo and as ppo.
+LIKE = ("kto", "grpo")
+
+
+@pytest.mark.parametrize("way", ["dpo", "ppo", "two", *(pytest.param(way, marks=pytest.mark.slow) for way in LIKE)])
 def test_every_stage_that_writes_is_measured_when_it_is_due(place: Workspace, train: Any, look: Any, way: str):
     write_lines(place.data / "pairs.jsonl", PAIRS)
     write_lines(place.data / "judged.jsonl", JUDGED)

@@ -131,7 +131,7 @@ def test_the_order_of_prompts_has_a_seed_of_its_own(place: Workspace, train: Any
     assert first[1] != first[2]
 
 
-@pytest.mark.parametrize(("kind", "token"), [("grpo", 9), ("rloo", 15)])
+@pytest.mark.parametrize(("kind", "token"), [pytest.param("grpo", 9, marks=pytest.mark.slow), ("rloo", 15)])
 def test_a_stop_while_answers_are_written_throws_the_step_away_and_takes_it_again(
     place: Workspace, train: Any, look: Any, kind: str, token: int
 ):

@@ -209,9 +209,11 @@ ROUNDS: dict[str, dict[str, Any]] = {
     "dr_grpo": {"stage": "grpo", "loss_type": "dr_grpo"},
     "rloo": {"stage": "rloo"},
 }
+# Divided by the answers of a micro-batch, as rloo's loss is.
+SAME = ("grpo", "dr_grpo")
 
 
-@pytest.mark.parametrize("kind", ROUNDS)
+@pytest.mark.parametrize("kind", ["dapo", "rloo", *(pytest.param(kind, marks=pytest.mark.slow) for kind in SAME)])
 def test_groups_of_answers_go_through_in_parts_and_the_run_is_that_of_the_smaller_micro_batch(
     place: Workspace, train: Any, look: Any, kind: str
 ):
@@ -230,7 +232,7 @@ def test_groups_of_answers_go_through_in_parts_and_the_run_is_that_of_the_smalle
         assert {name: point[name] for name in numbers} == pytest.approx(numbers, rel=1e-3, abs=1e-5)
 
 
-@pytest.mark.parametrize("stage", ["grpo", "rloo"])
+@pytest.mark.parametrize("stage", ["grpo", pytest.param("rloo", marks=pytest.mark.slow)])
 def test_where_one_of_a_group_does_not_fit_it_ends_with_12(place: Workspace, train: Any, look: Any, stage: str):
     place.path("rewards.py").write_text("def early(sample):\n    return 0.0\n")
     done = train(place, f"saves/groups_none_{stage}", confined=less(0), stage=stage, **GROUPS)
