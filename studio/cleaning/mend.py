@@ -24,9 +24,15 @@ _INLINE = (
     r"font|head|html|link|mark|meta|nobr|ruby|samp|span|path|time|bdi|bdo|big|col|del|dfn|dir|img|ins|kbd|"
     r"map|sub|sup|svg|var|wbr|em|rp|rt|tt|a|b|i|q|s|u"
 )
-# Attributes have a value, or there is one word: what stands between `a <b` and `c> d` has neither.
+# Attributes have a value, or there is one word, or there are those that need none: what stands between `a <b` and
+# `c> d` is nothing of it.
+_BARE = (
+    r"allowfullscreen|async|autofocus|autoplay|checked|compact|controls|default|defer|disabled|hidden|ismap|itemscope|"
+    r"loop|multiple|muted|noshade|novalidate|nowrap|open|playsinline|readonly|required|reversed|selected"
+)
 _TAG = re.compile(
-    rf"</?(?:({_BLOCKS})|{_INLINE})(?:\s+(?:[\w:@.-]+\s+)*[\w:@.-]+\s*=[^<>]*|\s+[\w-]+\s*/?|\s*/?)>", re.IGNORECASE
+    rf"</?(?:({_BLOCKS})|{_INLINE})(?:\s+(?:[\w:@.-]+\s+)*[\w:@.-]+\s*=[^<>]*|\s+[\w-]+\s*/?|(?:\s+(?:{_BARE}))+\s*/?|\s*/?)>",
+    re.IGNORECASE,
 )
 _HIDDEN = re.compile(r"<(?:(script|style|noscript|head|svg)\b[^<>]*>|!--)", re.IGNORECASE)
 _HIDDEN_ENDS = {
@@ -34,8 +40,9 @@ _HIDDEN_ENDS = {
     for name in ("", "script", "style", "noscript", "head", "svg")
 }
 _DECLARED = re.compile(r"<!\[CDATA\[|\]\]>|<!doctype[^<>]*>|<\?xml[^<>]*\?>", re.IGNORECASE)
-# 10<sup>5</sup> is not 105.
-_POWER = re.compile(r"(?<=[0-9)])<sup>(?=[-−+]?\d+</sup>)", re.IGNORECASE)
+# 10<sup>5</sup> is not 105, nor is km<sup>2</sup> km2; behind a year it is the mark of a note.
+_POWER = re.compile(r"(?<![A-Za-z]{3})(?<=[A-Za-z0-9)])<sup>(?=[-−+]?\d+</sup>)", re.IGNORECASE)
+_NOTE = re.compile(r"(?<=\b(?:18|19|20)\d\d)<sup>\d{1,3}</sup>", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 
 # Invisible characters that carry no meaning, and what colours a terminal. Joiners (U+200C, U+200D) stay: Persian and
@@ -47,7 +54,10 @@ _INVISIBLE = re.compile(
 )
 # Pages that end (U+000C) among them.
 _ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
-_GAPS = re.compile("(?<=\\S)(?:[ \t]*[\t\xa0\u1680\u2000-\u200a\u202f\u205f]+[ \t\xa0\u2000-\u200a]*|  +)(?=\\S)")
+# Nothing is given back of a run that no text follows, which would be tried from each of its places again.
+_GAPS = re.compile(
+    "(?<=\\S)(?:[ \t\xa0\u1680\u2000-\u200a\u202f\u205f]{2,}+|[\t\xa0\u1680\u2000-\u200a\u202f\u205f])(?=\\S)"
+)
 _ODD = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f]")
 _LINE_ENDS = re.compile("(?<![ \t\xa0\u3000])[ \t\xa0\u3000]+$|^\u3000+", re.MULTILINE)
 _ENDS_LOOSE = re.compile("[ \t\xa0](?:\n|$)|\u3000")
@@ -98,7 +108,7 @@ def remove_html(text: str) -> str:
     """Running text without tags, comments, scripts and styles; entities as characters."""
     if "<" in text:
         text = _DECLARED.sub("", _without_hidden(text))
-        text = _TAG.sub(_gap, _POWER.sub("^", text))
+        text = _TAG.sub(_gap, _POWER.sub("^", _NOTE.sub("", text)))
     if "&" in text and _ENTITY.search(text):
         text = _ENTITY.sub(lambda found: html.unescape(found[0]), text)
     return text

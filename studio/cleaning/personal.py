@@ -21,15 +21,14 @@ _COUNTRY = (
     r"9[679]\d)"
 )
 _PHONE = re.compile(
-    # Mobile numbers in China, with or without +86: 138 0013 8000, 138-0013-8000. No part of a hash, of the path of a
-    # page, of arithmetic; no sum of money.
-    r"(?<![\d.+^*_$¥￥€£-])(?<![0-9a-f][a-f])(?<![A-Za-z]/)(?:(?:\+|00)?86[ -]?)?"
+    # Mobile numbers in China, with or without +86: 138 0013 8000, 138-0013-8000. No part of arithmetic; no sum of money.
+    r"(?<![\d.+^*$¥￥€£-])(?:(?:\+|00)?86[ -]?)?"
     r"1(?:[38]\d|4[014-9]|5[0-35-9]|6[2567]|7[0-8]|9[0-35-9])(?:\d{8}|([ -])\d{4}\1\d{4})"
-    r"(?![\d_a-f]|[.-]\d| ?(?:[元万亿吨%％]|美元|人民币|欧元|日元))"
+    r"(?!\d|[.-]\d| ?(?:[元万亿吨%％]|美元|人民币|欧元|日元))"
     # Landlines in China: an area code, and seven or eight digits behind a hyphen.
     r"|(?<![\d.-])(?:\(0\d{2,3}\)|（0\d{2,3}）|0\d{2,3}[-－])[2-8]\d{6,7}(?!\d|[.-]\d)"
-    # Anywhere, with the country before it: +44 20 7946 0958. A sum such as 5 +12345678 and UTC+8 are none.
-    rf"|(?<![0-9A-Za-z_)+^*])(?<![0-9)C*T]\s)\+{_COUNTRY}[ .-]?\(?\d{{1,4}}\)?(?:[ .-]?\(?\d{{2,4}}\)?){{1,4}}(?!\d)"
+    # Anywhere, with the country before it: +44 20 7946 0958. A sum such as 5 +12345678 is none.
+    rf"|(?<![0-9_+^*])(?<![0-9*]\s)\+{_COUNTRY}[ .-]?\(?\d{{1,4}}\)?(?:[ .-]?\(?\d{{2,4}}\)?){{1,4}}(?!\d)"
     # North America: (212) 555-0123, 212-555-0123.
     r"|(?<![\d.-])(?:1[-. ])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[-.])[2-9]\d{2}[-.]\d{4}(?!\d|[.-]\d)"
 )
@@ -50,18 +49,42 @@ def is_identity(number: str) -> bool:
     return born.year >= 1850 and born <= date.today() and _CHECKS[total % 11] == number[17].upper()
 
 
-def _is_phone(number: str) -> bool:
+# What stands before a number that is none: a letter of a formula, the zone of a time, 2) of a list; in the path of a
+# page; and characters of a hash on both sides.
+_NO_CALL = re.compile(r"(?:(?:^|[^A-Za-z])[A-Za-z]|(?:UTC|GMT)\s?|\d\s*\)\s?)$")
+_PATH = re.compile(r"(?:://|\w\.\w+/)\S*/$")
+_HEX, _HEX_END = re.compile("[0-9a-f]*"), re.compile("[0-9a-f]*$")
+_YEARS = re.compile(r"(?:19|20)\d\d[- ](?:19|20)\d\d$")
+_AROUND = 64
+
+
+def _is_phone(found: re.Match[str]) -> bool:
     # Seven to fifteen digits (ITU-T E.164); a number as round as 13,500,000,000 counts something.
-    digits = "".join(_DIGITS.findall(number))
-    return 7 <= len(digits) <= 15 and not digits.endswith("00000")
+    number, digits = found[0], "".join(_DIGITS.findall(found[0]))
+    if not 7 <= len(digits) <= 15 or digits.endswith("00000"):
+        return False
+    before = found.string[max(found.start() - _AROUND, 0) : found.start()]
+    if number.startswith("+"):
+        # Numbers of North America and of Russia and Kazakhstan have ten digits behind the country.
+        whole = len(digits) == 11 if digits[0] in "17" else len(digits) >= 8
+        return whole and not _NO_CALL.search(before) and not _YEARS.search(number)
+    after = found.string[found.end() : found.end() + _AROUND]
+    left, right = _hex(before, _HEX_END), _hex(after, _HEX)
+    in_hash = len(left + right) >= (4 if left and right else 8)
+    return not in_hash and not _PATH.search(before)
+
+
+def _hex(text: str, pattern: re.Pattern[str]) -> str:
+    found = pattern.search(text)
+    return found[0] if found else ""
 
 
 # What most texts lack, and each of a kind has: a look for it is cheaper than the pattern.
 _SIGNS = {"mail": re.compile("@"), "id": re.compile(r"\d{17}"), "phone": re.compile(r"\d{3}|\+\d")}
-_KINDS: dict[str, tuple[re.Pattern[str], Callable[[str], bool]]] = {
-    "mail": (_MAIL, lambda mail: not _NOBODY.search(mail)),
+_KINDS: dict[str, tuple[re.Pattern[str], Callable[[re.Match[str]], bool]]] = {
+    "mail": (_MAIL, lambda found: not _NOBODY.search(found[0])),
     # Before telephone numbers: a part of one can look like one of them.
-    "id": (_IDENTITY, is_identity),
+    "id": (_IDENTITY, lambda found: is_identity(found[0])),
     "phone": (_PHONE, _is_phone),
 }
 
@@ -70,5 +93,5 @@ def mask(text: str, kinds: Sequence[str]) -> str:
     """The text with [mail], [id] and [phone] in place of each that it holds."""
     for kind, (pattern, holds) in _KINDS.items():
         if kind in kinds and _SIGNS[kind].search(text):
-            text = pattern.sub(lambda found, k=kind, h=holds: f"[{k}]" if h(found[0]) else found[0], text)  # type: ignore[misc]
+            text = pattern.sub(lambda found, k=kind, h=holds: f"[{k}]" if h(found) else found[0], text)  # type: ignore[misc]
     return text

@@ -136,3 +136,17 @@ def test_what_was_tidied_stays_as_it_is_when_it_is_tidied_again(text: str) -> No
     for mend in (tidy_space, tidy_ends, remove_control):
         once = mend(text)
         assert mend(once) == once
+
+
+def test_runs_of_space_take_time_that_grows_with_their_length() -> None:
+    """A pattern that goes back and forth would take hours for these."""
+    for run in ("\t", " \t", "\u3000\t", "\xa0 ", " "):
+        text = "a" + run * 100_000
+        assert tidy_space(text + "\nb") in ("a\nb", f"{text.rstrip()}\nb")
+    assert tidy_space("a \t b\xa0\xa0c d\te") == "a b c d e"
+
+
+def test_tags_with_attributes_that_need_no_value_go_and_marks_of_notes_do_not_become_powers() -> None:
+    assert remove_html("<video controls autoplay>x<input disabled checked>") == "x"
+    assert remove_html("in 2021<sup>1</sup> and x<sup>2</sup>, km<sup>2</sup>") == "in 2021 and x^2, km^2"
+    assert remove_html("if a <b and c> d") == "if a <b and c> d"

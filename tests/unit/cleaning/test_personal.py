@@ -25,7 +25,8 @@ def test_a_telephone_number_is_masked(number: str) -> None:
      "x+1234567=?", "5 +12345678", "472547338\n+960397912423686", "3 * +12345678", "1e+13800138000", "2^13800138001",
      "UTC+8 2024-05-06", "UTC +7 2024-05-06", "+12.5 13.5 14.5", "营收13512345678元", "人口 13500000000",
      "$13812345678", "sha 1a2b13812345678c9d",
-     "https://x.com/item/13812345678.html", "+5 -3 +2 1000 2000", "15412345678"],
+     "https://x.com/item/13812345678.html", "+5 -3 +2 1000 2000", "15412345678",
+     "scores: +12 15 18 20", "growth +10 20 30 40 50", "Price change was +12345678", "+61 2020-2021"],
 )  # fmt: skip
 def test_other_numbers_stay(text: str) -> None:
     assert mask(text, EVERY) == text
@@ -64,3 +65,12 @@ def test_only_the_kinds_that_are_asked_for_are_masked() -> None:
     text = "13800138000 a@mail.cn"
     assert mask(text, ("mail",)) == "13800138000 [mail]"
     assert mask(text, ("phone",)) == "[phone] a@mail.cn"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Phone (mobile) +1 212 555 0123", "Tel (office) +44 20 7946 0958", "CONTACT +44 20 7946 0958",
+     "Tel+44 20 7946 0958", "Tel/13800138000", "wx_13800138000", "13800138000email", "+33 6 12 34 56 78"],
+)  # fmt: skip
+def test_numbers_beside_words_are_found(text: str) -> None:
+    assert "[phone]" in mask(text, EVERY) and "38000" not in mask(text, EVERY)
