@@ -21,7 +21,7 @@ _COUNTRY = (
     r"9[679]\d)"
 )
 _PHONE = re.compile(
-    # Mobile numbers in China, with or without +86: 138 0013 8000, 138-0013-8000. No part of arithmetic; no sum of money.
+    # Mobile numbers in China, with or without +86: 138 0013 8000, 138-0013-8000. No arithmetic, no sum of money.
     r"(?<![\d.+^*$¥￥€£-])(?:(?:\+|00)?86[ -]?)?"
     r"1(?:[38]\d|4[014-9]|5[0-35-9]|6[2567]|7[0-8]|9[0-35-9])(?:\d{8}|([ -])\d{4}\1\d{4})"
     r"(?!\d|[.-]\d| ?(?:[元万亿吨%％]|美元|人民币|欧元|日元))"

@@ -191,13 +191,37 @@ def as_csv(kept: Mapping[str, Any]) -> str:
 def read_kept(path: Path) -> dict[str, Any]:
     """One kept evaluation. Raises StudioError for a file that is none."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        if int(held["schema"]) <= SCHEMA and isinstance(held["results"], list):
+        held = json.loads(path.read_text(encoding="utf-8"), parse_constant=_number, parse_float=_number)
+        if int(held["schema"]) > SCHEMA:
+            told = f"it is of schema {held['schema']}, and this studio reads {SCHEMA}"
+        elif told := _amiss(held):
+            told = f"its {told} cannot be what was written"
+        else:
             return dict(held)
-        told = f"it is of schema {held['schema']}, and this studio reads {SCHEMA}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         told = f"{type(error).__name__}: {error}"
     raise StudioError(f"{path} cannot be read as a kept evaluation ({told}). Move it aside.")
+
+
+def _number(word: str) -> float:
+    """Raises ValueError for one that JSON has not."""
+    if not math.isfinite(value := float(word)):
+        raise ValueError(f"{word} is no number of JSON")
+    return value
+
+
+def _amiss(held: dict[str, Any]) -> str:
+    """The first thing that is not of the kind that `keep` writes, else ""."""
+    apart = held["differences"]
+    if not isinstance(held["time"], str):
+        return "time"
+    if not isinstance(apart, dict) or not all(isinstance(each, dict) for each in apart.values()):
+        return "differences"
+    results = held["results"]
+    if not isinstance(results, list) or not all(isinstance(each, dict) for each in results):
+        return "results"
+    kinds = {"measures": dict, "groups": dict, "model": str, "rows": list}
+    return next((name for each in results for name, kind in kinds.items() if not isinstance(each[name], kind)), "")
 
 
 def kept_of(run: Path) -> list[Path]:

@@ -18,27 +18,32 @@ _NAME = re.compile(r"[\w.-]+\.json")
 _UNSEEN = ("values", "members")
 
 
-def files(folder: Path) -> list[Path]:
-    """The files of a folder of evaluations, oldest first; links and what is larger than anything kept are left out."""
+def names(folder: Path) -> list[str]:
+    """Names of the files of a folder of evaluations, which begin with their time."""
     if folder.is_symlink() or not folder.is_dir():
         return []
-    found = [path for path in folder.glob("*.json") if _is_own(path)]
-    return sorted(found, key=lambda path: path.name)[-MOST_FILES:]
+    return sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name))
 
 
 def listed(run: Path) -> list[dict[str, Any]]:
-    """Each evaluation of a run with its measures and differences, without its rows; a file that is none is told."""
-    return [_told(path) for path in files(run / FOLDER)]
+    """Each evaluation of a run with its measures and differences, without its rows; a file that is none is told.
+
+    Links and what is larger than anything kept are left out, as everywhere here.
+    """
+    folder = run / FOLDER
+    return [_told(folder / name) for name in names(folder)[-MOST_FILES:] if _is_own(folder / name)]
 
 
 def elsewhere(place: Workspace) -> tuple[list[dict[str, Any]], int]:
-    """The newest evaluations that belong to no run, the newest first, as `listed`; how many older ones there are.
+    """The newest evaluations that belong to no run, the newest first; how many older ones there are.
 
-    `folder` names the model in `evaluations/`; with `file` it says which one to ask for.
+    As `listed`, but without groups and settings. `folder` names the model in `evaluations/`; with `file` it says which
+    one to ask for.
     """
-    found = sorted((path for folder in _folders(place) for path in files(folder)), key=lambda path: path.name)
-    newest = found[::-1][:MOST_FILES]
-    return [{**_told(path), "folder": path.parent.name} for path in newest], len(found) - len(newest)
+    found = sorted(((name, folder) for folder in _folders(place) for name in names(folder)), reverse=True)
+    newest = [folder / name for name, folder in found[:MOST_FILES]]
+    told = [{**_light(_told(path)), "folder": path.parent.name} for path in newest if _is_own(path)]
+    return told, len(found) - len(newest)
 
 
 def one_elsewhere(place: Workspace, folder: str, name: str) -> dict[str, Any] | None:
@@ -54,7 +59,7 @@ def _folders(place: Workspace) -> list[Path]:
 def whole(folder: Path, name: str) -> dict[str, Any] | None:
     """One of a folder with the rows to look at; None when there is none. Raises StudioError for a file that is none."""
     path = folder / name
-    if not _NAME.fullmatch(name) or path not in files(folder):
+    if not _NAME.fullmatch(name) or folder.is_symlink() or not _is_own(path):
         return None
     kept = read_kept(path)
     return {**kept, "file": name, "results": [_seen(each) for each in kept["results"]]}
@@ -63,7 +68,7 @@ def whole(folder: Path, name: str) -> dict[str, Any] | None:
 def _told(path: Path) -> dict[str, Any]:
     try:
         return _brief(path, _stamp(path))
-    except (StudioError, OSError, AttributeError) as error:
+    except (StudioError, OSError) as error:
         return {"file": path.name, "error": str(error), "results": [], "differences": {}}
 
 
@@ -74,12 +79,22 @@ def _brief(path: Path, _stamp: tuple[int, int]) -> dict[str, Any]:
     return {**kept, "file": path.name, "results": results}
 
 
+def _light(told: dict[str, Any]) -> dict[str, Any]:
+    """What a line of a table needs."""
+    results = [{name: value for name, value in each.items() if name != "groups"} for each in told["results"]]
+    apart = {model: {"all": groups.get("all", {})} for model, groups in told["differences"].items()}
+    return {**told, "results": results, "differences": apart, "settings": {}}
+
+
 def _seen(result: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if name not in _UNSEEN}
 
 
 def _is_own(path: Path) -> bool:
-    return not path.is_symlink() and path.is_file() and path.stat().st_size <= MOST_BYTES
+    try:
+        return not path.is_symlink() and path.is_file() and path.stat().st_size <= MOST_BYTES
+    except OSError:
+        return False
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -29,11 +29,11 @@ export function pastEvaluations() {
     const told = await api("/evaluations");
     const now = JSON.stringify(told.evaluations.map((each) => [each.folder, each.file, each.time]));
     if (now === shown) return;
-    shown = now;
     none.hidden = told.evaluations.length > 0;
     table.hidden = !none.hidden;
     older.textContent = told.older ? t("works.past.older", { count: whole(told.older) }) : "";
     fill(body, told.evaluations.map((kept) => row(kept, opened)));
+    shown = now;
   };
   const polling = poll(element, look, EVERY_MS);
   on("jobs-changed", () => polling.now());
@@ -48,7 +48,7 @@ function row(kept, opened) {
   const open = button(result ? model_name(result) : kept.folder, () => details(kept, opened), {
     class: "run-link", title: result?.model, "aria-label": t("works.past.open", { name: kind_of(kept), model: result?.model ?? kept.folder, time: time_of(kept) }),
   });
-  return h("tr", { "data-evaluation": kept.file }, h("th", { scope: "row" }, open), h("td", {}, kind_of(kept)), h("td", {}, time_of(kept)),
+  return h("tr", { "data-evaluation": kept.file, "data-folder": kept.folder }, h("th", { scope: "row" }, open), h("td", {}, kind_of(kept)), h("td", {}, time_of(kept)),
     h("td", {}, name ? measure_name(name) : "–"), h("td", {}, name ? said(result.measures[name], written(name)) : "–"),
     h("td", { class: verdict(apart) && `studio-${verdict(apart)}` }, apart ? said(apart, written(name, { signed: true })) : "–"));
 }
@@ -62,7 +62,7 @@ async function details({ folder, file }, place) {
   fill(place, h("div", { class: "studio-row" }, heading, h("span", { class: "studio-space" }),
     button(t("works.past.csv"), async () => hand(`${name}.csv`, await (await api(`${path}/csv`, { raw: true })).blob()), { id: "past-csv" }),
     button(t("works.save_json"), () => hand(`${name}.json`, new Blob([JSON.stringify(kept, null, 1)], { type: "application/json" })), { id: "past-json" }),
-    button(t("works.past.back"), () => { fill(place); document.querySelector(`#past-table [data-evaluation="${CSS.escape(file)}"] button`)?.focus(); })),
+    button(t("works.past.back"), () => { fill(place); document.querySelector(`#past-table [data-evaluation="${CSS.escape(file)}"][data-folder="${CSS.escape(folder)}"] button`)?.focus(); })),
   evaluationReport(kept, { rows: h("details", {}, h("summary", {}, t("works.rows")), rowsView(kept)) }));
   heading.focus();
   place.scrollIntoView({ block: "nearest", behavior: "smooth" });

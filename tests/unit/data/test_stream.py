@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from collections import Counter
@@ -317,4 +316,3 @@ def test_twenty_times_the_rows_need_no_more_memory(workspace: Workspace, tiny_mo
     assert (few[0], many[0]) == (3_000, 60_000)
     # 45 MB of text more; what is allowed is the noise of the allocator.
     assert many[1] < few[1] + 15, (few, many)
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10 < 1_000

@@ -222,6 +222,39 @@ def test_evaluations_of_no_run_are_listed_newest_first_and_given_whole(client: T
         assert client.get(f"/api/evaluations/{folder}/{file}").status_code == 404, folder
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"schema": 1e999, "results": []}',
+        "[" * 100_000,
+        '{"schema": 1, "results": [], "differences": {}}',
+        '{"schema": 1, "time": "x", "results": [3], "differences": {}}',
+        '{"schema": 1, "time": "x", "results": [{"rows": 3}], "differences": {}}',
+        '{"schema": 1, "time": "x", "results": [], "differences": {"m": 1}}',
+        '{"schema": 1, "time": "x", "results": [], "differences": {}, "settings": 1e999}',
+        '{"schema": NaN}',
+    ],
+)
+def test_a_file_that_is_no_evaluation_spoils_the_list_of_none(client: TestClient, site: Site, text: str) -> None:
+    path = keep([result("models/tiny", 0.25)], {}, None, site.workspace)
+    path.with_name("99999999-odd.json").write_text(text)
+    odd, good = client.get("/api/evaluations").json()["evaluations"]
+    assert "cannot be read" in odd["error"] and good["file"] == path.name
+    with pytest.raises(StudioError, match="cannot be read"):
+        client.get("/api/evaluations/tiny/99999999-odd.json")
+
+
+def test_of_very_many_evaluations_the_newest_are_listed_and_each_can_be_asked_for(
+    client: TestClient, site: Site
+) -> None:
+    path = keep([result("models/tiny", 0.25)], {}, None, site.workspace)
+    for number in range(210):
+        path.with_name(f"20200101-{number:06}-choice.json").write_bytes(path.read_bytes())
+    told = client.get("/api/evaluations").json()
+    assert len(told["evaluations"]) == 200 and told["older"] == 11
+    assert client.get("/api/evaluations/tiny/20200101-000000-choice.json").status_code == 200
+
+
 def test_the_shards_of_a_folder_are_listed(client: TestClient, site: Site) -> None:
     folder = site.workspace.data / "pieces"
     folder.mkdir()
