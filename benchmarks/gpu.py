@@ -25,6 +25,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 TOP = Path(__file__).resolve().parent.parent
@@ -101,6 +102,10 @@ class Documents:
                 self.ids.append(random.integers(0, case.shape.vocabulary, size))
                 left -= size
             self.groups.append(group)
+        # One dataset gave all of them.
+        self.names = ("random tokens",)
+        self.lengths = np.array([len(ids) for ids in self.ids])
+        self.table = {"dataset": np.zeros(len(self.ids), dtype=np.int64)}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -170,7 +175,7 @@ def trainer_of(case: Case, folder: Path) -> tuple[Any, Documents]:
         recipe=recipe, settings=made, model=learner(case, recipe), rows=documents, groups=documents.groups,
         held_out_rows=None, held_out=[], pad_id=None, writer=CheckpointWriter(folder, lambda _: None, None),
         watch=Watch(None, lambda _: None, stop, patience=None, resume=None), stop=stop, folder=folder, resume=None,
-        material=None, place=None, say=lambda _: None, incidents=Incidents(),
+        material=SimpleNamespace(stream=None, tokenizer=None), place=None, say=lambda _: None, incidents=Incidents(),
     )  # fmt: skip
     return causal_trainer(parts), documents
 
