@@ -70,8 +70,7 @@ test test-all check: export PYTHONDONTWRITEBYTECODE :=
 # Several test processes, a file of tests in one of them: what its tests share is made once. The order is that
 # of tests/conftest.py, long files first; by itself xdist begins with the files that have the most tests, and
 # the longest of all have two or three.
-# One more than cores: tests of the page and of the queue wait for processes most of their time.
-WORKERS ?= $(shell nproc 2>/dev/null | awk '{ print ($$1 > 3 ? 4 : $$1 + 1) }' || echo 2)
+WORKERS ?= $(shell nproc 2>/dev/null | awk '{ print ($$1 > 4 ? 4 : $$1) }' || echo 2)
 SPREAD  := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: install
