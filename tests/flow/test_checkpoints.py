@@ -16,8 +16,8 @@ TERM, KILL, INTERRUPT = int(signal.SIGTERM), int(signal.SIGKILL), int(signal.SIG
 @pytest.mark.parametrize(
     ("kind", "call"),
     [
-        ("full", 1), ("full", 3), ("full", 4), ("full", 6),
-        ("lora", 3), ("lora", 6), ("packed", 5), ("accumulated", 8), ("epochs", 4), ("epochs", 5), ("epochs", 8),
+        ("full", 1), ("full", 3), ("full", 6), ("lora", 3), ("packed", 5),
+        ("accumulated", 8), ("epochs", 4), ("epochs", 8),
     ],
 )  # fmt: skip
 def test_killed_in_a_step_it_ends_with_the_same_bytes(
@@ -30,7 +30,7 @@ def test_killed_in_a_step_it_ends_with_the_same_bytes(
     look(place.path(folder)).must_end_as(unbroken(kind))
 
 
-@pytest.mark.parametrize("call", [1, 2, 3, 4, 5, *range(6, 60, 6)])
+@pytest.mark.parametrize("call", [1, 2, 3, 4, 5, *range(6, 60, 12)])
 def test_killed_while_it_writes_it_ends_with_the_same_bytes(
     place: Workspace, train: Any, kinds: Any, look: Any, unbroken: Any, call: int
 ):
@@ -86,7 +86,7 @@ def test_a_stop_is_heard_at_any_time(place: Workspace, train: Any, kinds: Any, l
     assert look(place.path(folder)).weights() == unbroken("full").weights()
 
 
-@pytest.mark.parametrize("strategy", ["steps", "epoch"])
+@pytest.mark.parametrize("strategy", ["steps", pytest.param("epoch", marks=pytest.mark.slow)])
 def test_a_stop_loses_no_evaluation_and_not_the_best_model(place: Workspace, train: Any, look: Any, strategy: str):
     values = {
         "val_size": 5, "per_device_eval_batch_size": 1, "max_samples": 17, "max_steps": 9, "lora_dropout": 0.2,

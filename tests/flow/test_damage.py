@@ -115,8 +115,15 @@ class Hostile:
         return Path.write_text, (self.mark, "code was run")
 
 
-@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
-@pytest.mark.parametrize("way", ["torch", "pickle"])
+# Each file once, each way at least once; the other pairs are slow.
+PICKLES = [
+    ("torch", "optimizer.pt"), ("pickle", "scheduler.pt"), ("torch", "rng_state.pth"),
+    *(pytest.param(*each, marks=pytest.mark.slow) for each in (
+        ("pickle", "optimizer.pt"), ("torch", "scheduler.pt"), ("pickle", "rng_state.pth"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("way", "name"), PICKLES)
 def test_a_pickle_in_a_checkpoint_runs_no_code(
     place: Workspace, train: Any, kinds: Any, damaged: Any, tmp_path: Path, name: str, way: str
 ):

@@ -190,11 +190,11 @@ WAYS: dict[str, tuple[dict[str, Any], list[int]]] = {
 }  # fmt: skip
 
 
-# As dpo and as ppo.
-LIKE = ("kto", "grpo")
+# As dpo and as ppo; several processes take long to start.
+LIKE = ("kto", "grpo", "two")
 
 
-@pytest.mark.parametrize("way", ["dpo", "ppo", "two", *(pytest.param(way, marks=pytest.mark.slow) for way in LIKE)])
+@pytest.mark.parametrize("way", ["dpo", "ppo", *(pytest.param(way, marks=pytest.mark.slow) for way in LIKE)])
 def test_every_stage_that_writes_is_measured_when_it_is_due(place: Workspace, train: Any, look: Any, way: str):
     write_lines(place.data / "pairs.jsonl", PAIRS)
     write_lines(place.data / "judged.jsonl", JUDGED)
@@ -211,7 +211,7 @@ def test_every_stage_that_writes_is_measured_when_it_is_due(place: Workspace, tr
     }
 
 
-@pytest.mark.parametrize("stage", ["sft", "grpo"])
+@pytest.mark.parametrize("stage", ["sft", pytest.param("grpo", marks=pytest.mark.slow)])
 def test_the_curve_is_the_one_of_a_run_that_measures_nothing(place: Workspace, train: Any, look: Any, stage: str):
     place.path("rewards.py").write_text("def length(sample):\n    return len(sample.answer) / 100\n")
     values = {"stage": stage, "lora_rank": 4, "max_steps": 4, "logging_steps": 2}

@@ -61,7 +61,7 @@ def test_rewards_rise(place: Workspace, train: Any, look: Any, stage: str):
     assert all(("kl" in point) == (stage == "rloo") for point in points), "there is a reference where it costs"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["grpo", pytest.param("rloo", marks=pytest.mark.slow)])
 def test_stopped_or_killed_it_ends_with_the_same_bytes(place: Workspace, train: Any, look: Any, kind: str):
     values = {**GROUPS, "stage": kind, **KINDS[kind]}
     assert train(place, f"saves/whole_{kind}", **values).code == 0

@@ -40,8 +40,8 @@ def plain(run: Any) -> list[dict[str, Any]]:
     ("kind", "fits", "error"),
     [
         ("lora", 2, ("OutOfMemoryError", CUDA)),
-        ("lora", 1, ("MemoryError", "")),
-        ("full", 2, ("", HOST)),
+        pytest.param("lora", 1, ("MemoryError", ""), marks=pytest.mark.slow),
+        pytest.param("full", 2, ("", HOST), marks=pytest.mark.slow),
         ("epochs", 1, ("OutOfMemoryError", CUDA)),
     ],
 )
@@ -70,7 +70,7 @@ def test_the_micro_batch_halves_until_it_fits_and_the_run_is_that_of_the_smaller
     assert all(sentence in first for sentence in said) and not any(later)
 
 
-@pytest.mark.parametrize("call", [3, 6])
+@pytest.mark.parametrize("call", [pytest.param(3, marks=pytest.mark.slow), 6])
 def test_killed_after_memory_ran_out_it_goes_on_with_the_smaller_micro_batch(
     place: Workspace, train: Any, look: Any, call: int
 ):
@@ -173,7 +173,7 @@ PPO: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("fits", [2, 1])
+@pytest.mark.parametrize("fits", [pytest.param(2, marks=pytest.mark.slow), 1])
 def test_ppo_writes_looks_and_learns_with_fewer_answers_at_a_time(place: Workspace, train: Any, look: Any, fits: int):
     place.path("rewards.py").write_text("def early(sample):\n    return -sum(sample.answer_ids) / 1000\n")
     if not place.path("saves/ppo_roomy").exists():
@@ -210,10 +210,10 @@ ROUNDS: dict[str, dict[str, Any]] = {
     "rloo": {"stage": "rloo"},
 }
 # Divided by the answers of a micro-batch, as rloo's loss is.
-SAME = ("grpo", "dr_grpo")
+SAME = ("rloo", "grpo", "dr_grpo")
 
 
-@pytest.mark.parametrize("kind", ["dapo", "rloo", *(pytest.param(kind, marks=pytest.mark.slow) for kind in SAME)])
+@pytest.mark.parametrize("kind", ["dapo", *(pytest.param(kind, marks=pytest.mark.slow) for kind in SAME)])
 def test_groups_of_answers_go_through_in_parts_and_the_run_is_that_of_the_smaller_micro_batch(
     place: Workspace, train: Any, look: Any, kind: str
 ):

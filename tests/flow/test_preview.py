@@ -29,6 +29,15 @@ CASES: dict[str, dict[str, Any]] = {
     "documents in pieces": {"stage": "pt", "dataset": "tiny_pt", "cutoff_len": 9, "packing": "False"},
     "conversations as documents": {"stage": "pt", "dataset": "tiny_share", "cutoff_len": 64},
 }
+# Each differs from the others in how its rows are made; the rest with the slow tests.
+APART = (
+    "the model's own template",
+    "turns",
+    "packed",
+    "a thinking template",
+    "packed documents",
+    "documents in pieces",
+)
 SEEN = ("stage", "model_name_or_path", "template", "cutoff_len", "train_on_prompt", "mask_history")
 
 
@@ -55,7 +64,9 @@ def key(row: dict[str, Any]) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     return tuple(row["input_ids"]), tuple(row["loss_mask"])
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [case if case in APART else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 @pytest.mark.usefixtures("thoughts")
 def test_every_row_of_the_first_batch_was_shown_byte_for_byte(
     place: Workspace, command: Any, train: Any, look: Any, case: str

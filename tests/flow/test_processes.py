@@ -38,6 +38,7 @@ def test_two_processes_learn_what_one_does_with_a_batch_twice_as_large(place: Wo
         assert scores[0][name] == pytest.approx(scores[1][name], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_process_without_held_out_rows_takes_part_in_the_measures(place: Workspace, train: Any, look: Any):
     done = train(place, "saves/one_row", val_size=1, max_steps=1, environment={"NPROC_PER_NODE": "2"}, **PLAIN)
     assert done.code == 0, done.err

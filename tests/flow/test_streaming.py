@@ -45,7 +45,7 @@ def whole(place: Workspace, train: Any, look: Any, shards: str) -> Any:
     return look(place.path("saves/whole"))
 
 
-@pytest.mark.parametrize("stage", ["sft", "pt"])
+@pytest.mark.parametrize("stage", [pytest.param("sft", marks=pytest.mark.slow), "pt"])
 def test_in_order_it_is_training_from_memory_step_by_step(
     place: Workspace, train: Any, look: Any, command: Any, shards: str, stage: str
 ):

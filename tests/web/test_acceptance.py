@@ -144,7 +144,8 @@ def judge(studio: Running, place: Workspace) -> str:
     return "saves/tiny-chat/lora/judge"
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+# With an adapter test_chain does the same.
+@pytest.mark.parametrize("method", [pytest.param("lora", marks=pytest.mark.slow), "full"])
 def test_ppo_learns_from_a_reward_model_with_an_adapter_and_with_all_weights(
     open_page: Callable[..., Any], place: Workspace, judge: str, method: str
 ) -> None:

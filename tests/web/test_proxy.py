@@ -43,7 +43,7 @@ def studio(both: dict[str, Proxy]) -> None:
     """In place of the one without a proxy."""
 
 
-@pytest.mark.parametrize("kind", ["strips", "keeps"])
+@pytest.mark.parametrize("kind", ["strips", pytest.param("keeps", marks=pytest.mark.slow)])
 def test_the_page_works_behind_a_proxy(both: dict[str, Proxy], open_page: Callable[..., Any], kind: str) -> None:
     proxy = both[kind]
     page = open_page(entry=f"http://{proxy.place}{PREFIX}/?token={proxy.token}")  # type: ignore[attr-defined]

@@ -68,7 +68,7 @@ def in_a_shell(command: str, place: Workspace) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("language", ["en", pytest.param("zh", marks=pytest.mark.slow)])
 def test_from_a_dataset_to_an_exported_model(open_page: Callable[..., Any], place: Workspace, language: str) -> None:
     page: Page = open_page(language)
     look_at_the_dataset(page)
