@@ -209,7 +209,7 @@ ROUNDS: dict[str, dict[str, Any]] = {
     "dr_grpo": {"stage": "grpo", "loss_type": "dr_grpo"},
     "rloo": {"stage": "rloo"},
 }
-# Divided by the answers of a micro-batch, as rloo's loss is.
+# These are divided by the answers of a micro-batch, dapo by their tokens.
 SAME = ("rloo", "grpo", "dr_grpo")
 
 

@@ -161,6 +161,7 @@ def test_ppo_learns_from_a_reward_model_with_an_adapter_and_with_all_weights(
     assert len([*(place.root / folder).glob("*model.safetensors")]) == 1, "its weights are there"
 
 
+@pytest.mark.slow
 def test_an_exported_reward_model_gives_the_score_that_it_gave_before(
     open_page: Callable[..., Any], place: Workspace, judge: str
 ) -> None:
