@@ -119,6 +119,14 @@ def test_the_ids_are_those_of_transformers(folder: Path, tmp_path: Path) -> None
     check_against_transformers(light, TEXTS, documents=True)
 
 
+def test_a_text_longer_than_the_model_takes_is_compared_without_a_warning(
+    tiny_tokenizer_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    light = open_tokenizer(tiny_tokenizer_folder, tmp_path)
+    check_against_transformers(light, ["bread " * 5000])
+    assert "longer than" not in capfd.readouterr().err
+
+
 def test_tokens_that_only_the_config_names_are_added_as_transformers_does(folder: Path, tmp_path: Path) -> None:
     inside = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     listed = {str(token.pop("id")): token for token in inside["added_tokens"]}
