@@ -51,6 +51,7 @@ stages/                  each way of learning: its arguments, its rows, its trai
 preflight/               what must be true before a run starts
     check  plan          rows counted, all checked; the plan that comes of it
     costs  needs  packages   what it costs here; what model, rows and machine must give; what must be installed
+    beside               what is held beside the model that learns
 estimate                 what it will cost: weights that learn, memory, disk, time
 loop/                    the loop itself
     settings             recipe → transformers.TrainingArguments
@@ -78,6 +79,7 @@ loop/                    the loop itself
     zero                 a DeepSpeed file: what it asks, and what in it cannot be
     deepspeed  divided   weights and optimizer in parts, one for each process
     saving               checkpoints and final weights, written whole
+    projected            optimizers that project gradients, made to go on from a checkpoint
     step  memory         an optimizer step taken again: in smaller parts when memory runs out, or to look twice
     round                the same for a step over groups of answers
     incidents            what a run did otherwise than asked

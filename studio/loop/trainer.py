@@ -16,6 +16,7 @@ from studio.errors import DivergedError
 from studio.jobs.signals import StopFlag
 from studio.loop.batch import NO_LOSS, Deaf
 from studio.loop.incidents import Incidents
+from studio.loop.projected import resumable
 from studio.loop.saving import CheckpointWriter, unreadable_told
 from studio.loop.seen import Seen, SeenRows, restored
 from studio.loop.step import GROUPS, Step
@@ -173,7 +174,7 @@ class StudioTrainer(transformers.Trainer):
         """The upstream optimizer, or the groups of LoRA+ when these were given."""
         if self.optimizer is None and self.optimizer_groups is not None:
             self.optimizer = self.optimizer_groups(self.model, self.args)
-        return super().create_optimizer(model)
+        return resumable(super().create_optimizer(model))
 
     # -- evaluation
 
@@ -314,8 +315,7 @@ class StudioTrainer(transformers.Trainer):
 
     def restore_loop_state(self, checkpoint: Path) -> None:
         """Take up the sums that `_loop_state` wrote, and do the evaluation that was put off."""
-        path = checkpoint / LOOP_STATE
-        if not path.is_file():
+        if not (path := checkpoint / LOOP_STATE).is_file():
             return
         state = json.loads(path.read_text())
         if self.args.world_size == 1:

@@ -18,6 +18,7 @@ from studio.preflight.costs import add_costs, answer_tokens
 from studio.preflight.needs import add_needs
 from studio.preflight.plan import Plan
 from studio.recipe import Recipe
+from studio.workspace import Workspace
 
 
 def group(rows: Rows, capacity: int, seed: int, *, packing: bool, together: int = 1) -> list[list[int]]:
@@ -29,7 +30,7 @@ def group(rows: Rows, capacity: int, seed: int, *, packing: bool, together: int 
 
 def check(
     recipe: Recipe, material: Material, hardware: Hardware, precision: Precision, folder: Path, world: int,
-    zero: Zero | None = None,
+    place: Workspace, zero: Zero | None = None,
 ) -> Plan:  # fmt: skip
     """Count, estimate and check. Nothing is loaded; takes seconds."""
     training, data = recipe.training, recipe.data
@@ -44,7 +45,7 @@ def check(
     if zero is not None:
         plan.choices.append(zero.choice(world))
         plan.complaints += not_as_said(zero, recipe, hardware, precision, world, rounded=rounding is not None)
-    add_costs(plan, recipe, material, hardware, precision, folder, world)
+    add_costs(plan, recipe, material, hardware, precision, folder, world, place)
     add_needs(plan, recipe, material, hardware)
     return plan
 

@@ -12,16 +12,19 @@ from studio.estimate import Figure
 from studio.material import Material, method_of
 from studio.model.hardware import Choice, Hardware, Precision
 from studio.model.quantise import Rounding, rounding_in
+from studio.preflight.beside import beside
 from studio.preflight.plan import Plan
 from studio.recipe import Recipe
+from studio.workspace import Workspace
 
 # What Python and the libraries take before any weight: of the machine's memory, or of the device's.
 PROGRAM_BYTES = {"cpu": 700 << 20, "cuda": 500 << 20}
 
 
 def add_costs(
-    plan: Plan, recipe: Recipe, material: Material, hardware: Hardware, precision: Precision, folder: Path, world: int
-) -> None:
+    plan: Plan, recipe: Recipe, material: Material, hardware: Hardware, precision: Precision, folder: Path, world: int,
+    place: Workspace,
+) -> None:  # fmt: skip
     """Put memory, disk and time into the plan, and what of them is not there as a complaint."""
     full, weights = recipe.method.finetuning_type == "full", material.weights
     held = estimate.hold(weights, method_of(recipe, material), recipe.training.optim, precision, plan.rounding)
@@ -29,11 +32,6 @@ def add_costs(
         held = estimate.divided(held, plan.zero.stage, world, precision)
     if recipe.way.copies(recipe):
         held = replace(held, reference_bytes=held.weight_bytes * held.learning)
-    plan.notes += [
-        f"memory: the estimate leaves out the weights of --{name} {recipe.flat()[name]}"
-        for name in ("ref_model", "reward_model")
-        if recipe.flat().get(name)
-    ]
     total = sum(tensor.count for tensor in weights.values())
     plan.figures["trainable_weights"] = Figure(
         held.learning, f"{held.learning:,}", f"{held.learning / max(total, 1):.2%} of {total:,}"
@@ -43,14 +41,20 @@ def add_costs(
     batch = recipe.training.per_device_train_batch_size
     lengths = [int(sum(material.rows.lengths[index] for index in group)) for group in plan.groups]
     written = answer_tokens(recipe)
-    tokens = sum(sorted(lengths)[-batch:]) + batch * written
+    longest = sorted(lengths)[-batch:]
+    if recipe.flat().get("num_generations"):
+        longest = longest[-1:] * batch  # all answers of a micro-batch may be to one prompt
+    tokens = sum(longest) + batch * written
     share = material.report.total.label_tokens / max(material.report.total.tokens, 1)
     labels = round(tokens * share) or batch * written
+    others, left_out = beside(recipe, material, hardware, precision, (tokens, labels), place)
+    plan.notes += left_out
 
     def needed(checkpointing: bool) -> Figure:
         return estimate.memory(
             held, material.config, precision, (tokens, labels),
             full=full, checkpointing=checkpointing, program_bytes=PROGRAM_BYTES[hardware.device],
+            beside=others,
         )  # fmt: skip
 
     plan.choices.append(_checkpointing(recipe, needed(False), hardware))
@@ -60,7 +64,7 @@ def add_costs(
         remedy = "Lower --per_device_train_batch_size, then --cutoff_len, or use --finetuning_type lora."
         if recipe.method.finetuning_type == "lora":
             remedy = remedy.replace("use --finetuning_type lora", "use --quantization_bit 4")
-        certain = held.least_bytes > hardware.memory_free_bytes
+        certain = held.least_bytes + sum(load.held_bytes for load in others) > hardware.memory_free_bytes
         (plan.complaints if certain else plan.notes).append(f"{text}. {remedy}")
     _disk(plan, recipe, estimate.disk(
         weights, held, full=recipe.method.finetuning_type != "lora",

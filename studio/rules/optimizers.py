@@ -9,6 +9,18 @@ from studio.registry import did_you_mean
 # Optimizers that do not read these two; upstream would drop them in silence.
 WITHOUT_ARGS = ("adamw_torch", "adamw_torch_fused", "adafactor")
 WITH_TARGETS = ("galore", "apollo")
+# What --optim_args may say to these: the words they know, or () for a number. Other projections than APOLLO's "std"
+# give scales of another shape than the gradients have.
+_NUMBERS: dict[str, tuple[str, ...]] = {"rank": (), "update_proj_gap": (), "scale": ()}
+SETTINGS = {
+    "galore": _NUMBERS | {"proj_type": ("std", "reverse_std", "right", "left", "full")},
+    "apollo": _NUMBERS | {"proj_type": ("std",), "proj": ("random", "svd"), "scale_type": ("channel", "tensor")},
+}
+# Arguments that upstream does not hand to them.
+NOT_GIVEN = {
+    "galore": ("weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
+    "apollo": ("weight_decay",),
+}
 # These change the weights while gradients are computed.
 WITHIN_BACKWARD = ("lomo", "adalomo")
 # Courses that upstream starts without a warmup, whatever is asked.
@@ -78,6 +90,11 @@ def _an_optimizer_that_fits_what_learns(recipe: Recipe) -> str | None:
         )
     if not optim.startswith(WITH_TARGETS):
         return None
+    if "8bit" in optim:
+        return (
+            f"--optim {optim}: keeps its projections where a checkpoint cannot bring them back, so a run could not go "
+            f"on. Use --optim {optim.replace('_8bit', '')}."
+        )
     if method.finetuning_type == "lora":
         return (
             f"--optim {optim}: projects the gradients of whole matrices, and an adapter's are small already. Use "
@@ -89,6 +106,34 @@ def _an_optimizer_that_fits_what_learns(recipe: Recipe) -> str | None:
             "as attn,mlp."
         )
     return None
+
+
+@rule("optim", "optim_args", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
+def _a_projection_with_its_settings(recipe: Recipe) -> str | None:
+    optim, values, changes = recipe.training.optim, recipe.flat(), recipe.changes()
+    if not optim.startswith(WITH_TARGETS):
+        return None
+    family = optim.partition("_")[0]
+    names, sentences = SETTINGS[family], []
+    for part in filter(None, str(values["optim_args"] or "").replace(" ", "").split(",")):
+        name, _, value = part.partition("=")
+        known = names.get(name, ())
+        if name not in names:
+            hint = did_you_mean(name, names)
+            sentences.append(f"--optim_args {part}: {family} reads {', '.join(names)}, written as name=value.{hint}")
+        elif (known and value not in known) or (not known and not _positive(value, whole=name != "scale")):
+            must = f"one of {', '.join(known)}" if known else "a number above 0" + ", whole" * (name != "scale")
+            sentences.append(f"--optim_args {part}: {name} must be {must}.")
+    if unused := [f"--{name}" for name in NOT_GIVEN[family] if changes.get(name)]:
+        sentences.append(f"{' and '.join(unused)}: not handed to --optim {optim} by transformers. Leave it out.")
+    return "\n".join(sentences) or None
+
+
+def _positive(text: str, *, whole: bool) -> bool:
+    try:
+        return (int(text) if whole else float(text)) > 0
+    except ValueError:
+        return False
 
 
 @rule("optim", "deepspeed")

@@ -6,7 +6,9 @@ import json
 import shutil
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from studio.workspace import Workspace
 from tests.fidelity.verdicts import register
@@ -40,6 +42,11 @@ def test_what_is_no_whole_model_is_refused_as_a_reference(ready: Workspace, trai
     (adapter / "adapter_config.json").write_text("{}")
     done = train(ready, "saves/adapter", ref_model="saves/an-adapter", **DPO)
     assert done.code == 10 and "--ref_model_adapters" in done.err
+    (adapter / "adapter_config.json").write_text('{"peft_type": "LORA", "task_type": "SEQ_CLS"}')
+    save_file({"base_model.model.score.weight": np.ones((1, 32), "float32")}, adapter / "adapter_model.safetensors")
+    named = {"ref_model": "models/tiny-chat", "ref_model_adapters": "saves/an-adapter"}
+    done = train(ready, "saves/judged", **named, **DPO)
+    assert done.code == 10 and "a reference needs a model that writes text" in done.err
 
 
 def test_weights_that_no_process_holds_whole_are_refused_where_a_reference_needs_them(ready: Workspace, train: Any):
@@ -76,5 +83,4 @@ def test_the_plan_counts_the_copy_that_a_reference_is(
     done = train(ready, "saves/planned", "--plan", **DPO, **values)
     assert done.code == 0, done.err
     assert ("a copy of them as the reference" in done.out + done.err) == copied
-    told = "memory: the estimate leaves out the weights of --ref_model models/shifted"
-    assert (told in done.out + done.err) == ("ref_model" in values)
+    assert ("the reference models/shifted " in done.out + done.err) == ("ref_model" in values)

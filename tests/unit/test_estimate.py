@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from studio.arguments.method import MethodArguments
-from studio.estimate import hold, state_bytes
+from studio.estimate import Load, hold, memory, state_bytes, writing_bytes
 from studio.model.quantise import Rounding
 from studio.model.weights import Tensor, tensors
 
@@ -57,3 +57,34 @@ def test_a_model_that_learns_whole_has_no_frozen_weights(tiny_model: Path) -> No
     weights = tensors(tiny_model)
     held = hold(weights, MethodArguments(finetuning_type="full"), "adamw_torch", "bf16", None)
     assert held.least_bytes == 4 * sum(tensor.count for tensor in weights.values())
+
+
+CONFIG = {
+    "hidden_size": 64, "num_hidden_layers": 3, "intermediate_size": 256, "vocab_size": 1000, "num_attention_heads": 8,
+}  # fmt: skip
+
+
+def test_what_lies_beside_counts_whole_and_what_is_taken_in_passing_only_beyond_the_activations() -> None:
+    held = hold(WEIGHTS, MethodArguments(lora_rank=4), "adamw_torch", "bf16", None)
+
+    def needed(*beside: Load) -> float:
+        return memory(
+            held, CONFIG, "bf16", (100, 50), full=False, checkpointing=False, program_bytes=0, beside=beside
+        ).value
+
+    alone = needed()
+    frozen = held.frozen_bytes + held.learning * held.learning_bytes
+    working = alone - frozen
+    assert needed(Load("a reference", 1e6, "its pass", working - 1)) == pytest.approx(alone + 1e6)
+    assert needed(Load("", 0, "writing", working + 500), Load("", 0, "scoring", working)) == pytest.approx(alone + 500)
+
+
+def test_keys_and_values_grow_with_answers_their_length_and_the_heads_that_keep_them() -> None:
+    def taken(answers: int = 1, written: int = 10, cut: bool = False, **facts: int) -> float:
+        return writing_bytes({**CONFIG, **facts}, answers, 10, written, 2, cut=cut)
+
+    # One layer more than there are is being joined anew: 2 for keys and values, 64 numbers of 2 bytes each.
+    assert taken(written=11) - taken() == (3 + 1) * 2 * 64 * 2
+    assert taken(answers=3) == 3 * taken()
+    assert taken(written=11, num_key_value_heads=2) - taken(num_key_value_heads=2) == (3 + 1) * 2 * 16 * 2
+    assert taken(cut=True) - taken() == 4 * 8 * 1000

@@ -14,14 +14,17 @@ import transformers
 from studio.arguments.upstream import upstream_fields
 from studio.command import read_recipe
 from studio.errors import ArgumentError
+from studio.loop.projected import resumable
 from studio.loop.settings import settings
 from studio.model.hardware import Hardware
 from studio.preflight.packages import OPTIMIZERS, unusable_optimizer
+from studio.rules.optimizers import WITH_TARGETS
 
 CPU = Hardware("cpu", "a processor", 1, False, 2**34, 2**33, 2)
 BASE = ["--model_name_or_path=m", "--dataset=d", "--output_dir=o", "--finetuning_type=full", "--use_cpu=True"]
 CHOICES = [name for name in upstream_fields()["optim"]["choices"] if not name.startswith("schedule_free_")]  # refused
-HERE = [name for name in CHOICES if unusable_optimizer(name) is None and not name.endswith("_layerwise")]
+PROJECTED = [name for name in CHOICES if name.startswith(WITH_TARGETS) and not name.endswith(("_layerwise", "_8bit"))]
+HERE = [name for name in CHOICES if unusable_optimizer(name) is None and not name.startswith(WITH_TARGETS)]
 COURSES = {
     **dict.fromkeys(upstream_fields()["lr_scheduler_type"]["choices"], "{}"),
     "warmup_stable_decay": '{"num_decay_steps": 4}',
@@ -44,7 +47,7 @@ class Learner:
         # 4,096 numbers and more in a matrix: smaller ones have no 8-bit state.
         self.net: Any = torch.nn.Sequential(torch.nn.Linear(64, 80), torch.nn.Tanh(), torch.nn.Linear(80, 64))
         trainer: Any = transformers.Trainer(model=self.net, args=arguments)
-        self.optimizer = trainer.create_optimizer()
+        self.optimizer = resumable(trainer.create_optimizer())
         self.course = trainer.create_scheduler(steps, self.optimizer)
 
     def step(self, number: int) -> None:
@@ -74,17 +77,91 @@ class Learner:
 @pytest.mark.parametrize("optim", HERE)
 def test_it_learns_and_goes_on_from_its_saved_state_to_the_same_weights(optim: str) -> None:
     arguments = made(f"--optim={optim}", "--learning_rate=1e-3", "--weight_decay=0.01", "--lr_scheduler_type=cosine")
+    goes_on_exactly(arguments)
+
+
+def goes_on_exactly(arguments: transformers.TrainingArguments) -> None:
     whole = Learner(arguments)
     before = [weight.detach().clone() for weight in whole.net.parameters()]
     for number in (1, 2):
         whole.step(number)
     saved = whole.saved()
     assert not any(torch.equal(old, new) for old, new in zip(before, whole.net.parameters(), strict=True))
-    whole.step(3)
     again = Learner(arguments)
     again.restore(saved)
-    again.step(3)
+    for number in (3, 4, 5):
+        whole.step(number)
+        again.step(number)
     assert all(map(torch.equal, whole.net.parameters(), again.net.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("optim", "more"), [*((optim, "") for optim in PROJECTED), ("galore_adamw", "proj_type=full"),
+                        ("apollo_adamw", "proj=svd")]
+)  # fmt: skip
+def test_one_that_projects_goes_on_with_the_projection_it_had(optim: str, more: str) -> None:
+    if told := unusable_optimizer(optim):
+        pytest.skip(told)
+    words = [f"--optim={optim}", "--optim_target_modules=all-linear", "--learning_rate=1e-3"]
+    # The fifth step makes a new projection.
+    goes_on_exactly(made(*words, f"--optim_args=rank=8,update_proj_gap=4,{more}".rstrip(",")))
+
+
+class Halved:
+    """Stands for a package's projector: gradients in a part of the directions, another one every second step."""
+
+    def __init__(self) -> None:
+        self.ortho_matrix = torch.empty(0)
+        self.seed = 3
+
+    def project(self, gradient: torch.Tensor, step: int) -> torch.Tensor:
+        if step % 2 == 0:
+            self.ortho_matrix = torch.randn(gradient.shape[1], 4, generator=torch.Generator().manual_seed(self.seed))
+            self.seed += 1
+        within = gradient @ self.ortho_matrix
+        return within @ self.ortho_matrix.T
+
+
+class Projecting(torch.optim.Optimizer):
+    """As those packages write one: the projector is an object in the state of a weight."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__([{"params": [weight], "rank": 4, "update_proj_gap": 2}], {"lr": 0.1})
+
+    def _initialize_projector(self, _group: Any, _state: Any) -> Halved:
+        return Halved()
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        (weight,) = self.param_groups[0]["params"]
+        state = self.state[weight]
+        state.setdefault("projector", Halved())
+        state["step"] = state.get("step", -1) + 1
+        weight -= 0.1 * state["projector"].project(weight.grad, state["step"])
+
+
+def test_a_projector_is_saved_as_numbers_and_made_again_as_it_was() -> None:
+    def learner(start: torch.Tensor) -> tuple[torch.nn.Parameter, torch.optim.Optimizer]:
+        weight = torch.nn.Parameter(start.clone())
+        return weight, resumable(Projecting(weight))
+
+    def step(weight: torch.nn.Parameter, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        weight.square().sum().backward()
+        optimizer.step()
+
+    weight, optimizer = learner(torch.arange(60.0).reshape(6, 10) / 60)
+    step(weight, optimizer)
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    other, again = learner(weight.detach())
+    again.load_state_dict(torch.load(file, weights_only=True))
+    for _ in range(3):
+        step(weight, optimizer)
+        step(other, again)
+        assert torch.equal(weight, other)
+    assert isinstance(optimizer.state[weight]["projector"], Halved), "saving leaves the run's own state alone"
 
 
 def test_most_optimizers_run_here() -> None:
