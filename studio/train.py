@@ -92,7 +92,7 @@ def _checked(
     from studio.loop.settings import settings
 
     world = os.environ.get("WORLD_SIZE") or processes(os.environ, use_cpu=recipe.training.use_cpu)
-    ready = check(recipe, material, hardware, precision, folder, int(world), zero)
+    ready = check(recipe, material, hardware, precision, folder, int(world), place, zero)
     ready.complaints += stage_of(recipe).check(recipe, material, place)
     if recipe.training.eval_methods:
         from studio.loop import methods
@@ -175,7 +175,7 @@ def _finish(recipe: Recipe, place: Workspace, trainer: Learner, run: Run, materi
     results: dict[str, Any] = {"steps": trainer.state.global_step}
     if trainer.eval_dataset is not None:
         with _ends_told(recipe):
-            results |= trainer.evaluate()
+            results |= _measured(trainer)
     if recipe.training.do_train:
         trainer.refuse_broken_weights()
     with _ends_told(recipe):
@@ -205,6 +205,16 @@ def _finish(recipe: Recipe, place: Workspace, trainer: Learner, run: Run, materi
     _record_end(run, "finished", "")
     run.write(finished=now())
     say(f"finished: {place.shown(run.folder)}")
+
+
+def _measured(trainer: Learner) -> dict[str, Any]:
+    """Measures of the held-out rows by the weights that stay: asked again only where the last step did not ask."""
+    if not trainer.args.load_best_model_at_end:
+        for point in reversed(trainer.state.log_history):
+            if point["step"] == trainer.state.global_step and "eval_runtime" in point:
+                return {name: value for name, value in point.items() if name.startswith("eval_")}
+    measures: dict[str, Any] = trainer.evaluate()
+    return measures
 
 
 def _seen(trainer: Learner, material: Material, say: Say) -> dict[str, Any]:
