@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from studio.arguments.preference import ReferenceArguments
 from studio.errors import ModelError, StudioError
-from studio.model.adapter import open_adapter
+from studio.model.adapter import must_take, open_adapter
 from studio.model.changed import changes_of
+from studio.model.classifier import must_write
 from studio.model.code import check_code
 from studio.model.find import find_adapters, find_model
 from studio.model.load import check_type, load_model, read_config
@@ -28,7 +29,7 @@ def complaints(recipe: Recipe, material: Material, place: Workspace) -> list[str
     if not own.ref_model:
         return []
     try:
-        folder, _ = _find(recipe, place)
+        folder, _ = find(recipe, place)
         check_type(folder, read_config(folder))
         check_tokens(folder, own.ref_model, material.tokenizer, place)
     except StudioError as error:
@@ -65,7 +66,7 @@ def load_reference(parts: Parts) -> Any:
     from studio.loop.attention import choose_attention
 
     recipe, own = parts.recipe, cast(ReferenceArguments, parts.recipe.own)
-    folder, adapters = _find(recipe, parts.place)
+    folder, adapters = find(recipe, parts.place)
     rounded = recipe.model.model_copy(update={"quantization_bit": own.ref_model_quantization_bit})
     settings = parts.settings
     dtype = torch.bfloat16 if settings.bf16 else torch.float16 if settings.fp16 else torch.float32
@@ -83,6 +84,7 @@ def _with_adapters(model: Any, adapters: list[Path]) -> Any:
     from peft import PeftModel
 
     for place, folder in enumerate(adapters, start=1):
+        must_take(model, open_adapter(folder))
         try:
             model = PeftModel.from_pretrained(model, folder)
         except (ValueError, RuntimeError, TypeError) as error:
@@ -93,7 +95,8 @@ def _with_adapters(model: Any, adapters: list[Path]) -> Any:
     return model
 
 
-def _find(recipe: Recipe, place: Workspace) -> tuple[Path, list[Path]]:
+def find(recipe: Recipe, place: Workspace) -> tuple[Path, list[Path]]:
+    """Folders of the named reference and of its adapters, looked at but not loaded. Raises ModelError."""
     own, named = cast(ReferenceArguments, recipe.own), recipe.model
     folder = find_model(own.ref_model, place, revision=named.model_revision, cache_dir=named.cache_dir)
     if not (folder / "config.json").is_file():
@@ -102,5 +105,6 @@ def _find(recipe: Recipe, place: Workspace) -> tuple[Path, list[Path]]:
     for adapter in adapters:
         open_adapter(adapter)
     for each in (folder, *adapters):
+        must_write(each, "a reference")
         check_code(each, trust=named.trust_remote_code)
     return folder, adapters

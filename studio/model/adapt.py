@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from studio.arguments.method import MethodArguments
 from studio.errors import ModelError, counted
+from studio.model.adapter import lay_on
 from studio.model.classifier import HEAD, is_reward_model
 from studio.model.token_rows import ids_of
 from studio.model.weights import Tensor
@@ -94,8 +95,6 @@ def _lora(model: PreTrainedModel, method: MethodArguments, adapters: Sequence[Pa
 
 def _with_adapter(model: PreTrainedModel, folder: Path, head: str, *, is_trainable: bool = False) -> Any:
     """The model with a saved adapter on it, which a reward model may begin with. Raises ModelError for a misfit."""
-    from peft import PeftModel
-
     more: dict[str, Any] = {}
     if head == "score":
         from studio.model.scorehead import continued, merging_config
@@ -103,14 +102,7 @@ def _with_adapter(model: PreTrainedModel, folder: Path, head: str, *, is_trainab
         if is_trainable and not is_reward_model(folder):
             return continued(model, folder)
         more["config"] = merging_config(folder)
-    try:
-        return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable, **more)
-    except (ValueError, RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(
-            f"the adapter {folder} must have been trained on this model; it does not fit: {reason} "
-            "Name the base it was trained on."
-        ) from error
+    return lay_on(model, folder, is_trainable=is_trainable, **more)
 
 
 def told(learner: torch.nn.Module) -> str:

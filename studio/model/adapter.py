@@ -26,6 +26,8 @@ SPECIAL = (
 )  # fmt: skip
 # Starts that leave the base as it is; the others take something out of its weights.
 PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+# What peft calls the heads of a classifier, of which a reward adapter has one.
+HEADS = ("score", "classifier")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,39 @@ def open_adapter(folder: Path) -> Adapter:
             "tokens. Use it as an adapter on its base."
         )
     return Adapter(folder, config, tensors_in(folder / ADAPTER), _detour(kind, config, folder))
+
+
+def must_take(model: Any, opened: Adapter) -> None:
+    """Raise ModelError where the layers of a loaded model cannot bear this adapter."""
+    whole = getattr(model, "is_loaded_in_8bit", False) is not True or next(model.parameters()).device.type != "cpu"
+    if opened.config.get("use_dora") and not whole:
+        # Its length is measured over the whole weights, which bitsandbytes frees of their scales here.
+        raise ModelError(
+            f"{opened.folder} is a DoRA, which does not work on int8 layers on the CPU. Use 4 bits, or full precision."
+        )
+
+
+def lay_on(model: Any, folder: Path, **more: Any) -> Any:
+    """A PeftModel: a loaded model with the adapter of a folder on it. Raises ModelError where the two do not fit."""
+    from peft import PeftModel
+
+    must_take(model, open_adapter(folder))
+    try:
+        return PeftModel.from_pretrained(model, str(folder), **more)
+    except (ValueError, RuntimeError, TypeError) as error:
+        # torch tells every weight that does not fit, one a line behind the first; one of them is enough.
+        _, _, told = str(error).strip().partition("\n")
+        reason = " ".join((told.strip().partition("\n")[0] or str(error)).split())[:300].rstrip(".")
+        raise ModelError(
+            f"the adapter {folder} must have been trained on this model; it does not fit: {reason}. "
+            "Name the base it was trained on."
+        ) from error
+
+
+def learned_aside(opened: Adapter) -> list[str]:
+    """What an adapter holds besides what lies on its layers and a head that scores: modules whole, rows of tokens."""
+    aside = [name for name in opened.config.get("modules_to_save") or () if name not in HEADS]
+    return aside + (["trainable_token_indices"] if opened.config.get("trainable_token_indices") else [])
 
 
 def started_from(folder: Path) -> tuple[list[str], bool]:

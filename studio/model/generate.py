@@ -14,7 +14,7 @@ import torch
 from studio.arguments.generation import GenerationArguments
 from studio.arguments.model import ModelArguments
 from studio.errors import ModelError
-from studio.model.adapter import CONFIG, open_adapter
+from studio.model.adapter import CONFIG, lay_on, open_adapter
 from studio.model.answer import Conversation
 from studio.model.changed import changes_of
 from studio.model.fit import steps
@@ -138,9 +138,7 @@ def _model(root: Path, adapter: Path | None, asked: ModelArguments, dtype: str) 
     changes = changes_of([adapter] if adapter is not None else [])
     model: Any = load_model(root, asked, dtype_of(config, root, dtype), changes=changes)
     if adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(adapter))
+        model = lay_on(model, adapter)
     if torch.cuda.is_available() and not is_rounded(model):
         model = model.to("cuda")
     return model.eval()

@@ -13,7 +13,7 @@ import torch
 
 from studio.arguments.model import ModelArguments
 from studio.errors import ModelError
-from studio.model.adapter import CONFIG, open_adapter
+from studio.model.adapter import CONFIG, lay_on, learned_aside, open_adapter
 from studio.model.answer import TooLongError
 from studio.model.changed import changes_of
 from studio.model.classifier import HEAD
@@ -180,10 +180,8 @@ def open_scorer(
         root, asked or ModelArguments(), dtype_of(config, root, dtype), head="score", changes=changes
     )
     if adapter:
-        from peft import PeftModel
-
         _must_fit(folder, root)
-        model = PeftModel.from_pretrained(model, str(folder)).get_base_model()
+        model = lay_on(model, folder).get_base_model()
     if torch.cuda.is_available() and not is_rounded(model):
         model = model.to("cuda")
     model.eval()
@@ -218,12 +216,16 @@ def scorer_on(
     named = f"base_model.model.{HEAD}.weight"
     if named not in weights:
         raise ModelError(f"{folder} must hold the head of a reward model, {named}; it does not. Train it anew.")
-    if why := opened.detour or (changes_of([folder]) and "it learned on a base that was changed"):
+    aside = learned_aside(opened)
+    if why := (
+        opened.detour
+        or (changes_of([folder]) and "it learned on a base that was changed")
+        or (aside and f"it holds {', '.join(aside)} besides its layers")
+    ):
         raise ModelError(f"{folder} cannot share a base: {why}. Use it as a whole model: studio export merges it.")
     config: Any = PeftConfig.from_pretrained(str(folder))
     config.task_type, config.inference_mode = next(iter(model.peft_config.values())).task_type, True
-    config.modules_to_save = [name for name in config.modules_to_save or () if name != HEAD and name in _names(model)]
-    config.modules_to_save = config.modules_to_save or None
+    config.modules_to_save = None  # the head, which lies beside the base
     with _kept(model):
         model.add_adapter(REWARD, config)
         head = weights.pop(named)
@@ -231,10 +233,6 @@ def scorer_on(
     inner = model.get_base_model()
     flat = inner.config._attn_implementation == "studio_documents"
     return Scorer(inner.base_model, head.float(), tokenizer, template, _context(inner), flat, lambda: _reward(model))
-
-
-def _names(model: Any) -> set[str]:
-    return {name.rpartition(".")[2] for name, _ in model.named_modules()}
 
 
 @contextmanager

@@ -76,7 +76,7 @@ class FunctionReward:
         """One number for each sample. Raises RewardError."""
         try:
             given = [self._call(sample) for sample in samples] if self.found.each else self._call(list(samples))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise RewardError(self._told(error, "failed")) from error
         return numbers(given, len(samples), f"--reward_function {self.found.asked}")
 
@@ -87,11 +87,11 @@ class FunctionReward:
         try:
             spec.loader.exec_module(module)
             call: Callable[[Any], Any] = getattr(module, self.found.name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise RewardError(self._told(error, "cannot be imported")) from error
         return call
 
-    def _told(self, error: Exception, what: str) -> str:
+    def _told(self, error: Exception | SystemExit, what: str) -> str:
         """The error with the line of the user's own file that it came through."""
         lines = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == str(self.found.path)]
         where = f" in line {lines[-1].lineno} ({lines[-1].line})" if lines else ""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from studio.arguments.rewards import RewardArguments
-from studio.errors import RewardError, StudioError
+from studio.errors import ModelError, RewardError, StudioError
 from studio.material import Material
-from studio.model.adapter import CONFIG, open_adapter
+from studio.model.adapter import CONFIG, learned_aside, must_take, open_adapter
 from studio.model.changed import changes_of
 from studio.model.code import check_code
 from studio.model.tokenizer import open_tokenizer
@@ -115,7 +116,11 @@ def _on_its_base(recipe: Recipe, material: Material, place: Workspace, adapter: 
     alone = recipe.method.finetuning_type == "lora" and not merged
     # Stretched positions or a larger vocabulary, of the run or of the reward: each has a base that the other has not.
     as_found = not material.changes and not changes_of([adapter]) and not opened.detour
-    return Judge(adapter, root, same and alone and as_found)
+    # peft lays a second adapter only on layers: not on rows of tokens, nor a copy of a module that is tied to another.
+    rows = bool(recipe.method.trainable_token_indices) or (
+        goes_on(recipe) and bool(open_adapter(material.adapters[-1]).config.get("trainable_token_indices"))
+    )
+    return Judge(adapter, root, same and alone and as_found and not rows and not learned_aside(opened))
 
 
 def model_reward(recipe: Recipe, material: Material, place: Workspace, *, base: Any) -> ModelReward:
@@ -124,16 +129,19 @@ def model_reward(recipe: Recipe, material: Material, place: Workspace, *, base: 
 
     judge = find_scorer(recipe, material, place)
     name = f"reward model {place.shown(judge.folder)}"
-    if judge.shared and judge.root is not None and _takes_another(base):
+    if judge.shared and judge.root is not None and _takes(base, judge.folder):
         scorer = scorer_on(base, judge.folder, judge.root, cache=place.cache)
         return ModelReward(scorer, material, f"{name}, on the base that learns")
     return ModelReward(open_scorer(judge.folder, cache=place.cache, base=judge.root), material, name)
 
 
-def _takes_another(base: Any) -> bool:
-    """Whether a loaded model takes a second adapter, and its base gives what it did for the reward."""
+def _takes(base: Any, adapter: Path) -> bool:
+    """Whether a loaded model takes this second adapter, and its base gives what it did for the reward."""
     from peft import PeftModel
 
     from studio.model.pissa import is_started
 
-    return isinstance(base, PeftModel) and not is_started(base)
+    with contextlib.suppress(ModelError):
+        must_take(base, open_adapter(adapter))
+        return isinstance(base, PeftModel) and not is_started(base)
+    return False

@@ -232,6 +232,12 @@ def test_what_rounded_weights_cannot_do_is_refused(place: Workspace, train: Any,
     assert not place.path("saves/refused").exists()
 
 
+def test_a_dora_does_not_go_on_in_8_bits_here(place: Workspace, train: Any):
+    assert train(place, "saves/dora", use_dora="True", save_strategy="no", max_steps=1).code == 0
+    done = train(place, "saves/dora_8", adapter_name_or_path="saves/dora", quantization_bit=8)
+    assert done.code == 10 and "saves/dora is a DoRA, which does not work on int8 layers on the CPU" in done.err
+
+
 def test_the_plan_counts_the_bits(place: Workspace, command: Any, small: Any):
     figures = {}
     for bits in ([], ["--quantization_bit=4"]):

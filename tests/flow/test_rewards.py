@@ -129,6 +129,38 @@ def test_a_run_is_rewarded_by_it_and_saves_what_learned_alone(
         assert not [name for name in names if "score" in name or "reward" in name or ".ref." in name]
 
 
+@pytest.mark.parametrize(
+    ("judge", "method", "held"),
+    [("lora", "lora", ["adapter"]), ("lora", "full", ["base", "adapter"]), ("full", "lora", ["whole"])],
+)
+def test_the_plan_counts_what_judges_in_the_precision_it_is_loaded_in(
+    place: Workspace, judge: str, method: str, held: list[str]
+):
+    from studio.model.hardware import Hardware
+    from studio.model.weights import tensors, tensors_in
+    from studio.preflight.beside import beside
+
+    def numbers(found: Any) -> int:
+        return sum(tensor.count for tensor in found.values())
+
+    folder = place.path(f"saves/judge_{judge}")
+    parts = {
+        "adapter": lambda: numbers(tensors_in(folder / "adapter_model.safetensors")),
+        "base": lambda: numbers(tensors(place.path("models/tiny-chat"))),
+        "whole": lambda: numbers(tensors(folder)),
+    }
+    recipe, material = opened(place, reward_model=f"saves/judge_{judge}", finetuning_type=method, max_new_tokens=8)
+    cpu = Hardware("cpu", "a processor", 1, False, 2**34, 2**33, 2)
+    (load, *_, writing), told = beside(recipe, material, cpu, "fp32", (100, 8), place)
+    assert load.held_bytes == 4 * sum(parts[name]() for name in held) and not told
+    assert ("on the base that learns" in load.name) == (held == ["adapter"])
+    assert (load.passing, writing.held_bytes) == ("scoring", 0)
+    assert writing.passing_bytes > load.passing_bytes > 0
+    recipe, material = opened(place, reward_model="saves/nothing-here", max_new_tokens=8)
+    _, told = beside(recipe, material, cpu, "fp32", (100, 8), place)
+    assert told == ["memory: the estimate leaves out --reward_model saves/nothing-here"]
+
+
 def test_our_own_api_rewards_as_the_model_itself_does(place: Workspace, monkeypatch: pytest.MonkeyPatch):
     from studio.rewards.choose import complaints, reward_for
 
@@ -180,19 +212,48 @@ def test_a_base_is_shared_only_where_it_is_what_the_reward_learned_on(place: Wor
 
     values = {"stage": "rm", "dataset": "tiny_pairs", "save_strategy": "no", "max_steps": 1}
     assert train(place, "saves/judge_far", **values, rope_scaling="linear").code == 0
+    assert train(place, "saves/judge_embed", **values, additional_target="embed_tokens").code == 0
     assert train(place, "saves/before", save_strategy="no", max_steps=1).code == 0
+    assert train(place, "saves/rows", save_strategy="no", max_steps=1, trainable_token_indices="1,2").code == 0
     assert train(place, "saves/far", save_strategy="no", max_steps=1, rope_scaling="linear").code == 0
     shared = {
         "as it was": ({}, True),
         "stretched by the run": ({"rope_scaling": "yarn"}, False),
         "stretched by the adapter that goes on": ({"adapter_name_or_path": "saves/far"}, False),
         "stretched for the reward": ({"reward_model": "saves/judge_far"}, False),
+        "embeddings learned for the reward": ({"reward_model": "saves/judge_embed"}, False),
+        "rows of tokens learn": ({"trainable_token_indices": "1,2"}, False),
+        "rows of tokens go on learning": ({"adapter_name_or_path": "saves/rows"}, False),
+        "embeddings learn": ({"additional_target": "embed_tokens"}, True),
         "an adapter goes on": ({"adapter_name_or_path": "saves/before"}, True),
         "an adapter is merged": ({"adapter_name_or_path": "saves/before", "create_new_adapter": "True"}, False),
     }
     for why, (asked, expected) in shared.items():
         recipe, material = opened(place, **{"reward_model": "saves/judge_lora", **asked})
         assert find_scorer(recipe, material, place).shared is expected, why
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"reward_model": "saves/judge_embed"},
+        {"reward_model": "saves/judge_lora", "trainable_token_indices": "1,2"},
+        {"reward_model": "saves/judge_dora", "quantization_bit": 8},
+    ],
+    ids=["embeddings of the reward", "rows that learn", "a dora beside int8"],
+)
+def test_a_reward_that_cannot_lie_on_the_base_that_learns_has_one_of_its_own(
+    place: Workspace, train: Any, asked: dict[str, Any]
+):
+    judges = {"embed": {"additional_target": "embed_tokens"}, "dora": {"use_dora": "True"}}
+    values = {"stage": "rm", "dataset": "tiny_pairs", "save_strategy": "no", "max_steps": 1}
+    if more := judges.get(asked["reward_model"].rpartition("_")[2]):
+        train(place, asked["reward_model"], **values, **more)
+    values = {"stage": "ppo", "max_steps": 1, "max_new_tokens": 4, "ppo_buffer_size": 1}
+    done = train(place, "saves/by_" + "_".join(asked), **values, **asked)
+    assert done.code == 0, done.err
+    assert f"rewards: reward model {asked['reward_model']}\n" in done.err, "not on the base that learns"
 
 
 def test_a_base_and_its_adapter_are_a_full_reward_model(place: Workspace):

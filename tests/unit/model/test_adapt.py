@@ -11,6 +11,7 @@ from transformers import GPT2LMHeadModel, MambaConfig, MambaForCausalLM, Mixtral
 from studio.arguments.method import MethodArguments
 from studio.errors import ModelError
 from studio.model.adapt import adapt, told
+from studio.model.adapter import lay_on
 from tests.unit.model.tiny import gpt2, qwen
 
 
@@ -43,6 +44,19 @@ def test_an_adapter_of_another_model_is_a_sentence(tmp_path: Path) -> None:
     model = GPT2LMHeadModel.from_pretrained(gpt2(tmp_path / "gpt2"))
     with pytest.raises(ModelError, match="must have been trained on this model"):
         adapt(model, MethodArguments(), [tmp_path / "adapter"])
+
+
+def test_an_adapter_of_a_model_of_other_widths_is_one_sentence_wherever_it_is_laid(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+    learned = AutoModelForCausalLM.from_pretrained(qwen(tmp_path / "qwen"))
+    get_peft_model(learned, LoraConfig(target_modules=["q_proj", "v_proj"])).save_pretrained(tmp_path / "adapter")
+    shape = {"vocab_size": 64, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    wide = Qwen2ForCausalLM(Qwen2Config(**shape, hidden_size=64, num_key_value_heads=2))
+    with pytest.raises(ModelError) as told_of:
+        lay_on(wide, tmp_path / "adapter")
+    sentence = str(told_of.value)
+    assert sentence.count("size mismatch") == 1 and sentence.endswith("Name the base it was trained on.")
 
 
 @pytest.mark.parametrize("asked", ["embed_tokens", "embed_tokens,lm_head"])

@@ -43,13 +43,15 @@ def alone(adapter: Path, tiny_chat_model: Path) -> Scorer:
     return open_scorer(adapter, base=tiny_chat_model, cache=adapter)
 
 
-def policy(folder: Path) -> Any:
-    """A language model that learns with an adapter of its own."""
+def policy(folder: Path, whole: list[str] | None = None) -> Any:
+    """A language model that learns with an adapter of its own, and with copies of the modules named by `whole`."""
     torch.manual_seed(2)
     model: Any = AutoModelForCausalLM.from_pretrained(folder)
-    model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["k_proj"], lora_dropout=0.5))
+    aside: Any = {"modules_to_save": whole, "ensure_weight_tying": True} if whole else {}
+    asked = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["k_proj"], lora_dropout=0.5, **aside)
+    model = get_peft_model(model, asked)
     for name, weight in model.named_parameters():
-        if "lora_B" in name:
+        if "lora_B" in name or "modules_to_save" in name:
             torch.nn.init.normal_(weight, std=0.2)
     return model.train()
 
@@ -79,11 +81,11 @@ def test_what_follows_the_end_of_an_answer_completes_it(alone: Scorer):
     assert alone.score([ids]) == alone.score_messages([talk])
 
 
-@pytest.mark.parametrize("attention", ["sdpa", documents.NAME])
+@pytest.mark.parametrize(("attention", "whole"), [("sdpa", None), (documents.NAME, None), ("sdpa", ["embed_tokens"])])
 def test_on_a_shared_base_the_scores_are_the_same_and_the_policy_is_left_as_it_was(
-    alone: Scorer, adapter: Path, tiny_chat_model: Path, attention: str
+    alone: Scorer, adapter: Path, tiny_chat_model: Path, attention: str, whole: list[str] | None
 ):
-    model = policy(tiny_chat_model)
+    model = policy(tiny_chat_model, whole)
     model.set_attn_implementation(attention)
     learns = [(weight, weight.requires_grad) for weight in model.parameters()]
     model.eval()

@@ -51,6 +51,10 @@ async def later(samples):
     return [0.0]
 
 
+def leaves(samples):
+    raise SystemExit(3)
+
+
 class Judge:
     def reward(self, samples):
         return [0.0]
@@ -86,6 +90,11 @@ def test_what_it_raises_is_told_with_its_line(place: Workspace, name: str):
     with pytest.raises(RewardError) as told:
         call(place, name)
     assert "failed in line 16 (return {}[\"nothing\"]): KeyError: 'nothing'. Mend the function" in str(told.value)
+
+
+def test_a_function_that_ends_the_program_is_told_too(place: Workspace):
+    with pytest.raises(RewardError, match=r"leaves failed in line \d+ \(raise SystemExit\(3\)\): SystemExit: 3\."):
+        call(place, "leaves")
 
 
 @pytest.mark.parametrize(
