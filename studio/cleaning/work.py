@@ -127,7 +127,7 @@ def _into(folder: Path, course: _Course, sources: list[Source], held: list[Sourc
         left = store.finish(lambda: ear.tell(_WRITTEN, 100, "writing rows"))
         _lap(course, "write", clock)
     shutil.rmtree(scratch)
-    _some_must_stay(course, sum(left[len(held) :]))
+    _some_must_stay(course, len(held), sum(left[len(held) :]))
     return _account(course, sources, held, left, keys.bytes) | {
         "bytes": {
             "before": sum(source.size for source in sources),
@@ -166,12 +166,12 @@ def _lap(course: _Course, name: str, since: float) -> float:
     return now
 
 
-def _some_must_stay(course: _Course, kept: int) -> None:
+def _some_must_stay(course: _Course, held: int, kept: int) -> None:
     if kept:
         return
     removed = sorted(((step.removed, name) for name, step in course.tally.steps.items() if step.removed), reverse=True)
     most = ", ".join(f"{name} {count:,}" for count, name in removed[:4]) or "skip_bad_rows"
-    read = sum(course.read.values())
+    read = sum([*course.read.values()][held:])
     raise DatasetError(
         f"all {counted(read, 'row')} were removed, most by {most}. Nothing is written: lower that threshold, or "
         "switch the step off."

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from studio.data.mix import expected_rows, shares
 from studio.data.policy import Policy
-from studio.data.weighing import Lens, Weight, sources, weigh
+from studio.data.weighing import Lens, Weight, free_file, sources, weigh
 from studio.errors import DatasetError
 from studio.model.staging import aside
 from studio.workspace import Workspace, write_text
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from studio.works.base import Ear
     from studio.works.mix import MixCount, MixSet
 
@@ -41,7 +39,7 @@ def run(asked: MixSet, place: Workspace, ear: Ear) -> dict[str, Any]:
 
     Raises DatasetError, ModelError.
     """
-    path = _free(asked, place)
+    path = free_file(asked, place)
     entries, policy = sources(asked, place)
     lens, notes = _lens(asked.count, place) if asked.count.model_name_or_path else (None, [])
     weights = []
@@ -73,17 +71,6 @@ def run(asked: MixSet, place: Workspace, ear: Ear) -> dict[str, Any]:
         "command": shlex.join(["studio", "train", *words]),
         "notes": notes,
     }  # fmt: skip
-
-
-def _free(asked: MixSet, place: Workspace) -> Path | None:
-    """Where the file goes. Raises DatasetError where it may not."""
-    if not asked.output.mix_file:
-        return None
-    path = place.target(asked.output.mix_file)
-    if path.is_dir() or (path.exists() and not asked.output.overwrite_mix_file):
-        raise DatasetError(f"--mix_file {asked.output.mix_file}: is there already. Choose another name, or write "
-                           "--overwrite_mix_file True, which moves it aside.")  # fmt: skip
-    return path
 
 
 def _lens(count: MixCount, place: Workspace) -> tuple[Lens, list[str]]:

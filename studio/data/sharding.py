@@ -15,6 +15,7 @@ from studio.data.catalog import DatasetEntry, entry_of_file, name_complaint, rea
 from studio.data.compressed import PACKINGS
 from studio.data.example import FORMATS, TAGS
 from studio.data.hashes import Stamp, file_hash, must_be_unchanged
+from studio.data.kinds import kind_of
 from studio.data.readers import no_rows, reader_of
 from studio.data.reading import chosen_rows
 from studio.data.register import place_of, register
@@ -39,7 +40,7 @@ def run(asked: ShardSet, place: Workspace, ear: Ear) -> dict[str, Any]:
     The result: `folder`, `name` ("" where nothing was registered), `registry`, `rows`, `shards`, `unpacked` and
     `packed` bytes, `columns` of the first row, `refused` rows and `reasons` {why: count} with the first of them in
     `examples` [{dataset, file, row, why}], `as_text` (values without a word in JSON that were written as text),
-    `shuffled`, `seconds`, `largest` and `smallest` shard in unpacked bytes.
+    `shuffled`, `seconds`, `largest` and `smallest` shard in unpacked bytes, `streams` (a stage streams such rows).
     Raises DatasetError for a file that cannot be read, rows refused beyond what is allowed, or datasets whose rows
     are not read alike; StudioError where the folder stands already.
     """
@@ -81,7 +82,7 @@ def run(asked: ShardSet, place: Workspace, ear: Ear) -> dict[str, Any]:
     sizes = [shard.unpacked for shard in writer.shards]
     return {
         "folder": place.shown(folder), "name": output.name, "registry": registry,
-        "rows": work.rows - work.refused_count,
+        "rows": work.rows - work.refused_count, "streams": kind_of(entries[0]) in ("text", "conversation"),
         "shards": len(writer.shards), "unpacked": sum(sizes), "packed": sum(shard.packed for shard in writer.shards),
         "columns": work.columns, "refused": work.refused_count, "reasons": work.refused.reasons(),
         "examples": [each.__dict__ for each in work.refused.first[:SHOWN]], "as_text": work.as_text,
@@ -105,7 +106,8 @@ def as_text(found: dict[str, Any]) -> str:
     lines += [f"refused {count:,} times: {why}" for why, count in found["reasons"].items()]
     where = f"registered as {found['name']!r} in {found['registry']}" if found["name"] else "not registered"
     way = f"--dataset {found['name']}" if found["name"] else f"--train_file {found['folder']}"
-    return "\n".join([*lines, f"{found['folder']}, {where}; train on it with {way} --streaming True --max_steps N"])
+    way += " --streaming True --max_steps N" if found["streams"] else ""
+    return "\n".join([*lines, f"{found['folder']}, {where}; train on it with {way}"])
 
 
 class _Work:

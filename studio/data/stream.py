@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from studio.data.pack import pack
 from studio.data.report import SHOWN, Counts, RefusedRows
 from studio.data.streamed import Source
-from studio.data.tokenise import CHUNK_CHARACTERS, CHUNK_ROWS, Plan, Raw, kept_pieces, render_chunk
-from studio.data.windows import Way, Windows, characters_of
+from studio.data.tokenise import CHUNK_CHARACTERS, CHUNK_ROWS, Plan, kept_pieces, render_chunk
+from studio.data.windows import Taken, Way, Windows, characters_of
 from studio.errors import DatasetError, RowError, counted
 from studio.workspace import Workspace
 
@@ -65,8 +65,9 @@ class Stream:
         self._windows = Windows(sources, way)
         self.counts = [Counts() for _ in sources]
         self.refused = RefusedRows()
-        # Rows that are refused here for all processes, and counted by another one; all that are refused here.
-        self._elsewhere = self._refused = 0
+        # Rows that are refused here for all processes, and counted by another one; all that are refused here; those
+        # among them in passes after the first of their dataset, which are the same rows once more.
+        self._elsewhere = self._refused = self._again = 0
         self._number = self._given = 0
         # Kept rows and all rows when a pass gave something last (None where its beginning was not seen), passes since.
         self._kept_before: tuple[int, int] | None = (0, 0)
@@ -83,7 +84,7 @@ class Stream:
         self._windows.restore(state["place"])
         self._number, self._given = state["slice"], state["given"]
         self.counts = [Counts(**each) for each in state["counts"]]
-        self._elsewhere = state.get("elsewhere", 0)
+        self._elsewhere, self._again = state.get("elsewhere", 0), state.get("again", 0)
         self._refused = self._elsewhere + sum(counts.refused for counts in self.counts)
         self._kept_before, self._quiet = None, True
 
@@ -96,6 +97,7 @@ class Stream:
                 "slice": self._number,
                 "counts": [asdict(counts) for counts in self.counts],
                 "elsewhere": self._elsewhere,
+                "again": self._again,
             }
             before = self._passed(size)
             groups = self._slice()
@@ -123,17 +125,17 @@ class Stream:
 
     def _slice(self) -> list[tuple[Row, ...]]:
         """The groups of the next rows that are this process's."""
-        chunk: list[tuple[int, Raw]] = []
+        chunk: list[Taken] = []
         characters = 0
         while len(chunk) < CHUNK_ROWS and characters < CHUNK_CHARACTERS:
-            source, raw, before = self._windows.next()
-            self.counts[source].rows += 1
-            is_own = (before // self.way.per_turn) % self.way.world == self.way.rank
-            if isinstance(raw.example, RowError):
-                self._refuse(source, raw, raw.example, is_own=is_own)
+            taken = self._windows.next()
+            self.counts[taken.source].rows += 1
+            is_own = (taken.before // self.way.per_turn) % self.way.world == self.way.rank
+            if isinstance(taken.raw.example, RowError):
+                self._refuse(taken, taken.raw.example, is_own=is_own)
             elif is_own:
-                chunk.append((source, raw))
-                characters += characters_of(raw)
+                chunk.append(taken)
+                characters += characters_of(taken.raw)
             if self._windows.pass_is_over:
                 break
         rows = self._rendered(chunk)
@@ -146,30 +148,33 @@ class Stream:
         packs = pack(lengths, self.plan.view.cutoff_len, self.way.seed * 1_000_003 + self._number)
         return [tuple(rows[each] for each in one) for one in packs]
 
-    def _rendered(self, chunk: Sequence[tuple[int, Raw]]) -> list[Row]:
+    def _rendered(self, chunk: Sequence[Taken]) -> list[Row]:
         import numpy as np
 
         rows = []
         unknown = self.plan.tokenizer.unknown_id
-        results = render_chunk([raw for _, raw in chunk], self.plan)
-        for (source, raw), result in zip(chunk, results, strict=True):
+        results = render_chunk([taken.raw for taken in chunk], self.plan)
+        for taken, result in zip(chunk, results, strict=True):
             if isinstance(result, RowError):
-                self._refuse(source, raw, result)
+                self._refuse(taken, result)
                 continue
-            for piece in kept_pieces(result, self.plan.view, unknown, self.counts[source]):
+            for piece in kept_pieces(result, self.plan.view, unknown, self.counts[taken.source]):
                 ids = np.asarray(piece.input_ids, dtype=np.int32)
-                rows.append(Row(ids, np.asarray(piece.loss_mask, dtype=np.bool_), source))
+                rows.append(Row(ids, np.asarray(piece.loss_mask, dtype=np.bool_), taken.source))
         return rows
 
-    def _refuse(self, source: int, raw: Raw, error: RowError, *, is_own: bool = True) -> None:
+    def _refuse(self, taken: Taken, error: RowError, *, is_own: bool = True) -> None:
         """Count a row that cannot be used and tell of it. Raises DatasetError where that is not allowed.
 
-        What cannot be read every process finds, and what cannot be rendered the one whose row it is.
+        What cannot be read every process finds, and what cannot be rendered the one whose row it is. A number of rows
+        that may be left out is a number of different ones, so that a further pass over the same rows ends no run.
         """
-        self.counts[source].refused += is_own
+        raw = taken.raw
+        self.counts[taken.source].refused += is_own
         self._elsewhere += not is_own
         self._refused += 1
-        self.refused.add(self.plan.entries[source].name, error.at(self._place.shown(raw.file), raw.row))
+        self._again += taken.again
+        self.refused.add(self.plan.entries[taken.source].name, error.at(self._place.shown(raw.file), raw.row))
         if not self.way.skip_bad_rows:
             said = str(self.refused.first[-1]).rstrip(".")
             raise DatasetError(
@@ -180,12 +185,14 @@ class Stream:
             self._windows.told.append(f"refused: {self.refused.first[-1]}")
         rows = sum(counts.rows for counts in self.counts)
         most = self.way.max_bad_rows
-        allowed = most * max(rows, _SHARE_FROM) if most < 1 else most
-        if self._refused > allowed:
+        allowed, refused = most, self._refused - self._again
+        if most < 1:
+            allowed, refused = most * max(rows, _SHARE_FROM), self._refused
+        if refused > allowed:
             lines = "\n".join(f"  {each}" for each in self.refused.first[-SHOWN:])
             raise DatasetError(
                 f"max_bad_rows {most:g} allows {int(allowed):,} refused rows of the first {rows:,} of the stream; "
-                f"refused: {self._refused:,}.\n{lines}\nMend these rows in the data files, or raise max_bad_rows."
+                f"refused: {refused:,}.\n{lines}\nMend these rows in the data files, or raise max_bad_rows."
             )
 
     def _must_have_kept(self) -> None:

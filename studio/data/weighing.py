@@ -15,6 +15,7 @@ from studio.data.policy import Policy, entries_of, read_policy
 from studio.data.reading import counts
 from studio.data.sizes import quick_size, size_of
 from studio.data.source import known_count
+from studio.errors import ArgumentError
 from studio.workspace import Workspace, write_json
 
 if TYPE_CHECKING:
@@ -66,11 +67,23 @@ def sources(asked: MixSet, place: Workspace) -> tuple[list[DatasetEntry], Policy
     return [*named, *(entry_of_file(path, place) for path in asked.source.train_file)], None
 
 
+def free_file(asked: MixSet, place: Workspace) -> Path | None:
+    """Where the file of a mix goes; None where none is named. Raises ArgumentError where it may not."""
+    if not asked.output.mix_file:
+        return None
+    path = place.target(asked.output.mix_file)
+    if path.is_dir() or (path.exists() and not asked.output.overwrite_mix_file):
+        raise ArgumentError([f"--mix_file {asked.output.mix_file}: is there already. Choose another name, or write "
+                             "--overwrite_mix_file True, which moves it aside."])  # fmt: skip
+    return path
+
+
 def known(asked: MixSet, place: Workspace) -> dict[str, Any]:
     """Sizes of the sources without reading them, for the page; nothing heavy is imported.
 
     {"sources": [{"name", "bytes", "exact" (whether these are the bytes unpacked, else those on the disk), "rows" and
-    "tokens" (null until they were counted once), "tokens_low", "tokens_high"}], "policy": {"source": share} or null}.
+    "tokens" (null until they were counted once), "tokens_low", "tokens_high"}], "policy": {"source": share} or null,
+    "complaints" (of a file that is there already)}.
     """
     entries, policy = sources(asked, place)
     found = []
@@ -81,6 +94,11 @@ def known(asked: MixSet, place: Workspace) -> dict[str, Any]:
         kept = _read(_kept_file(entry, files, asked.count, place)) if files else {}
         found.append({"name": entry.name, "bytes": size, "exact": exact, "rows": kept.get("rows", rows or None),
                       **{name: kept.get(name) for name in ("tokens", "tokens_low", "tokens_high")}})  # fmt: skip
+    try:
+        free_file(asked, place)
+    except ArgumentError as error:
+        # What is known of the sources is of use all the same.
+        return {"sources": found, "policy": policy.shares if policy else None, "complaints": error.complaints}
     return {"sources": found, "policy": policy.shares if policy else None}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from studio.data.mix import Mixer, Strategy
 from studio.data.streamed import Source
@@ -41,13 +41,22 @@ class Way:
     per_turn: int = 1
 
 
+class Taken(NamedTuple):
+    """A row in its turn: its dataset, rows of the stream before it, and whether its dataset has begun anew before."""
+
+    source: int
+    raw: Raw
+    before: int
+    again: bool
+
+
 @dataclass
 class Windows:
     """Raw rows of all sources, window after window, each in an order of its own."""
 
     sources: list[Source]
     way: Way
-    rows: list[tuple[int, Raw, int]] = field(default_factory=list)
+    rows: list[Taken] = field(default_factory=list)
     at: int = 0
     # Passes that ended, windows that were filled, rows that were drawn in the pass and in all.
     passes: int = -1
@@ -88,8 +97,8 @@ class Windows:
             self._fill()
             self.at = state["at"]
 
-    def next(self) -> tuple[int, Raw, int]:
-        """The next row: its dataset, the row, and how many rows of the stream came before it."""
+    def next(self) -> Taken:
+        """The next row."""
         if self.at == len(self.rows):
             self._fill()
         self.at += 1
@@ -116,13 +125,14 @@ class Windows:
             self._mixer = self._new_mixer()
             self._turn = self._mixer.next()
         most = self.way.buffer_size if self.way.buffer_size > 1 else CHUNK_ROWS
-        drawn: list[tuple[int, Raw]] = []
+        drawn: list[tuple[int, Raw, bool]] = []
         characters = 0
         while len(drawn) < most and characters < WINDOW_CHARACTERS and self._turn >= 0:
             source = self.sources[self._turn]
+            again = source.spot.passes > 0
             found = source.take()
             raw = Raw(0, found.file, found.row, example_of(found.value, source.entry))
-            drawn.append((self._turn, raw))
+            drawn.append((self._turn, raw, again))
             characters += characters_of(raw)
             if found.last:
                 self._mixer.ended(self._turn)
@@ -135,7 +145,7 @@ class Windows:
             )
         if self.way.buffer_size > 1:
             random.Random(f"{self.way.seed} {self.number}").shuffle(drawn)
-        self.rows = [(source, raw, self.total + at) for at, (source, raw) in enumerate(drawn)]
+        self.rows = [Taken(each, raw, self.total + at, again) for at, (each, raw, again) in enumerate(drawn)]
         self.at = 0
         self.number += 1
         self.drawn += len(drawn)

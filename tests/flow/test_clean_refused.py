@@ -39,6 +39,7 @@ def test_a_stop_leaves_nothing_behind(workspace: Workspace):
         (["--columns", "txt"], r"--columns txt: the rows of dirty.jsonl have no such column; they have id, text"),
         (["--languages", "zh,cn"], r"--languages cn: must be among the \d+ languages"),
         (["--min_length", "1000"], r"all 11 rows were removed, most by min_length 10"),
+        (["--held_out", "data/dirty.jsonl"], r"all 11 rows were removed"),
         (["--held_out", "nobody"], r"--held_out nobody: must be a dataset of the registry \(tiny_sft.*or a file"),
         (["--name", "tiny_sft"], r"--name tiny_sft: a dataset of this name is registered"),
         (["--train_file", "data/none.jsonl"], r"none.jsonl"),

@@ -256,6 +256,17 @@ def test_a_row_that_cannot_be_read_stops_or_is_counted(workspace: Workspace):
     assert "refused 1 times" in sharding.as_text(found)
 
 
+def test_streaming_is_named_only_for_rows_that_a_stage_streams(workspace: Workspace):
+    pair = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    (workspace.data / "pairs.jsonl").write_text(json.dumps(pair) + "\n", encoding="utf-8")
+    pairs, answers = (
+        shard(workspace, train_file="data/pairs.jsonl"),
+        shard(workspace, dataset="tiny_sft", output_dir="data/two", name="two"),
+    )
+    assert sharding.as_text(pairs).endswith("train on it with --train_file data/shards")
+    assert sharding.as_text(answers).endswith("train on it with --dataset two --streaming True --max_steps N")
+
+
 def test_values_without_a_word_in_json_are_written_as_text_and_counted(workspace: Workspace):
     import datetime
 

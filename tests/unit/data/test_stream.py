@@ -242,6 +242,18 @@ def test_rows_that_are_refused_count_once_over_all_processes_and_for_each_ones_l
             list(islice(again.groups(), 50))
 
 
+def test_a_further_pass_over_the_same_bad_rows_takes_nothing_from_the_number_that_may_be_left_out(
+    workspace: Workspace, tiny_model: Path, rows: list[dict[str, Any]]
+):
+    rows[3] = rows[1_700] = {"text": 3}
+    plan = plan_of(workspace, tiny_model, write(workspace.data / "parts", rows))
+    stream = Stream(plan, Way(skip_bad_rows=True, max_bad_rows=2), workspace)
+    seen = [drawn.state for drawn in islice(stream.groups(), 3 * MANY)]
+    again = Stream(plan, stream.way, workspace)
+    again.restore(json.loads(json.dumps(seen[2 * MANY])))
+    assert len(list(islice(again.groups(), MANY))) == MANY, "nor after a resume"
+
+
 def test_a_process_without_anything_to_learn_ends_too(workspace: Workspace, tiny_model: Path):
     plan = plan_of(workspace, tiny_model, write(workspace.data / "a.jsonl", [{"text": "one two three"}] * 30))
     plan = replace(plan, view=View(cutoff_len=1, wants="documents"))
