@@ -140,6 +140,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "Another program uses the port.",
         "Stop that program, or choose another port.",
     ),
+    "refused": (
+        "The studio ended it: what was asked cannot be done so.",
+        "The line of the log says what must hold. Change that in the form and start again.",
+    ),
     "unknown": (
         "It ended with an error that the studio does not know.",
         "The last lines of the log tell more; studio doctor looks at the machine and the packages.",
@@ -191,6 +195,7 @@ _PROOFS: tuple[tuple[str, str], ...] = (
     ("bad_argument", r"^--\w|leads outside the folders"
                      r"|^there is no such (argument|flag|verb)|there is no such verb|^studio \w+ (needs|takes)"
                      r"|stands where a flag must stand|^transformers does not take|Did you mean --"),
+    ("model", r"needs a tokenizer;|must be a SentencePiece model"),
     ("dataset", r"dataset|dataset_info\.json|\.jsonl?\b|\.csv\b|\.parquet\b"),
     ("model", r"\bmodel\b|\badapters?\b|tokenizer|weights|safetensors|pickle|config\.json|git-LFS|--convert_pickle"),
 )  # fmt: skip
@@ -224,6 +229,8 @@ def classify(exit_code: int, signal: int, log_tail: str, wish: str = "", *, oom_
     kind, line = _proof(lines if ours else _after_traceback(lines), () if ours else _CERTAIN)
     if kind:
         return of_kind(kind, line)
+    if ours and (told := _last(lines)):
+        return of_kind("refused", told)
     said = [bare.strip() for bare in (_STAMP.sub("", line) for line in lines) if not _EMPTY.match(bare)]
     return of_kind("unknown", "\n".join(said[-UNKNOWN_LINES:]))
 

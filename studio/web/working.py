@@ -77,6 +77,7 @@ def draft(site: Site, work: Work, values: Mapping[str, Any]) -> Draft:
     try:
         made.target = work.target(made.asked, place)
         made.facts = work.facts(made.asked, place)
+        made.complaints += made.facts.pop("complaints", [])
     except StudioError as error:
         made.complaints += getattr(error, "complaints", None) or [str(error)]
     return made

@@ -66,7 +66,8 @@ class Work:
 
     `kind` is that of its job: "data" goes on beside everything, "eval" has its device alone. `output` names the
     argument with the folder or file that is written, "" for none. `about` stands on top of its help.
-    `facts` is a quick look for the page before the start, without a heavy import (sizes, what would be written).
+    `facts` is a quick look for the page before the start, without a heavy import (sizes, what would be written); what
+    stands in the way is raised, or told under "complaints" where the rest is of use all the same.
     A job that the machine ended starts again by itself, from its beginning: what it writes must appear whole.
     """
 

@@ -59,6 +59,11 @@ def test_a_tokenizer_is_trained_and_a_model_made_with_it(open_page: Callable[...
     fill(view, "tokenizer-train", train_file=["data/zh.jsonl"], vocab_size=400, output_dir="models/my-tokenizer")
     outcome = done(start(view, "tokenizer-train"))
     expect(outcome.locator(".work-tile", has_text="特殊词元")).to_contain_text("3")
+    # One vocabulary is neither before nor after; each token stands by itself, a part of a character by its number.
+    expect(outcome.locator(".work-sides .who")).to_contain_text("逐词元")
+    tokens = outcome.locator(".work-chip")
+    assert tokens.first.evaluate("each => getComputedStyle(each).borderTopWidth") == "1px"
+    assert not any("\N{REPLACEMENT CHARACTER}" in text for text in tokens.all_inner_texts() if len(text) == 1)
     outcome.locator("[data-next=new-model]").click()
     other = page.locator(".work[data-work=tokenizer-new-model]")
     fill(other, "tokenizer-new-model", model_size="1M", output_dir="models/new")
@@ -71,6 +76,11 @@ def test_a_tokenizer_is_trained_and_a_model_made_with_it(open_page: Callable[...
     told = count.inner_text().split(" ")[0]
     outcome = done(start(other, "tokenizer-new-model"))
     expect(outcome.locator(".work-tile", has_text="参数量")).to_contain_text(told)
+    # What the work noticed is said in the language of the page.
+    expect(outcome.locator(".work-notes")).to_contain_text("分词器没有对话模板")
     outcome.locator("[data-next=train]").click()
     expect(page.locator("#top-model_name_or_path")).to_have_value("models/new")
+    # What knows nothing yet learns texts, with all its weights.
+    expect(page.locator("#train-command-text")).to_contain_text("--stage pt")
+    expect(page.locator("#train-command-text")).to_contain_text("--finetuning_type full")
     assert (studio.place.models / "new" / "model.safetensors").is_file()

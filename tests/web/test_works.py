@@ -68,8 +68,9 @@ def test_a_work_is_filled_started_and_read_again_after_a_reload(open_page: Calla
     expect(view.locator(".work-outcome")).to_contain_text("34")
     other = opened(open_page("zh"), "datasets", "prepare:clean", "clean")
     expect(other.locator(".work-job .run-chip.succeeded")).to_have_text("已完成")
-    # What it made goes on into a training.
+    # What it made goes on into a training, of the stage that learns such rows.
     view.locator("[data-next=use]").click()
+    expect(page.locator("#train-stage")).to_have_value("pt")
     expect(page.locator("#train-command-text")).to_contain_text("--dataset tidy")
 
 
@@ -79,7 +80,9 @@ def test_a_complaint_stands_at_its_field(open_page: Callable[..., Any]) -> None:
     fill(view, "clean", dataset=["raw"], output_dir="data/raw.jsonl", near_threshold="2")
     expect(view.locator("#work-clean-near_threshold-complaint")).to_contain_text("at most 1")
     expect(view.locator("#work-clean-start")).to_be_disabled()
-    fill(view, "clean", near_threshold="0.7")
+    # As a Chinese keyboard writes it.
+    fill(view, "clean", near_threshold="０.７", languages="zh，en")
+    expect(shell(view, "clean")).to_contain_text("--languages zh,en --near_threshold 0.7")
     expect(view.locator("#work-clean-near_threshold-complaint")).to_be_hidden()
     expect(view.locator("#work-clean-output_dir-complaint")).to_contain_text("there already")
     fill(view, "clean", output_dir="../elsewhere")

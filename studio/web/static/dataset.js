@@ -1,7 +1,7 @@
 // One dataset: its rows and its numbers, seen through the chosen model, template, stage and cut-off.
 import { button, bytes, fill, h, t, whole } from "./studio.js";
 import { schema, value_of } from "./draft.js";
-import { stage_of } from "./fit.js";
+import { likely, stage_of } from "./fit.js";
 import { rows_view } from "./preview-rows.js";
 import { statistics_view } from "./statistics.js";
 
@@ -59,11 +59,10 @@ export function detail({ kind, name, row, back, edit, more = [], state }) {
   }
   const line = button(t("datasets.entry"), () => edit(known()?.line || 1), { hidden: true });
 
-  // A stage that the rows fit: the form's own where it does, else the first that does.
+  // A stage that the rows fit: the form's own where it does.
   const choose = () => {
-    const fits = known()?.stages || [];
-    const wanted = value_of("stage");
-    stage.value = RENDERED.includes(wanted) && (fits.includes(wanted) || !fits.length) ? wanted : fits.find((each) => RENDERED.includes(each)) || "sft";
+    const fits = (known()?.stages || []).filter((each) => RENDERED.includes(each));
+    stage.value = likely(fits.length ? fits : RENDERED);
   };
   const element = h("div", { class: "dataset-detail" },
     h("div", { class: "studio-row datasets-bar" },

@@ -79,7 +79,9 @@ export function mount(place) {
   }
   on_change((names) => state.form?.(names));
   news = poll(place, ask, EVERY_MS);
-  go("");
+  // What the address asks for is heard below; noting the table first would wipe it out.
+  show("list", all.element);
+  all.draw();
   on("preview-dataset", (name) => { if (name) go(`data:${name}`); });
   on("prepare", (wanted) => { if (wanted) go(`prepare:${wanted.work}`, 0, wanted.values); });
   on("route-datasets", (where) => {

@@ -108,6 +108,9 @@ function maker_of(argument) {
 /** A word of a list, with what it means where the word alone does not say. */
 const explained = (name, word) => (has(`train.choice.${name}.${word}`) ? `${word} · ${t(`train.choice.${name}.${word}`)}` : word);
 
+// In lists of these a Chinese comma may be meant itself; in others it stands between, as people write it.
+const MARKS = /token|stop/;
+
 const option = (value, text) => h("option", { value }, text);
 
 function choice(id, options) {
@@ -150,7 +153,8 @@ const makers = {
   text: (argument, id) => written(argument, id, {}),
   names(argument, id) {
     const one = written(argument, id, { placeholder: argument.default?.length ? argument.default.join(",") : "a,b" });
-    return { ...one, get: () => one.input.value.split(",").map((part) => part.trim()).filter(Boolean) };
+    const between = MARKS.test(argument.name) ? "," : /[,，、]/;
+    return { ...one, get: () => one.input.value.split(between).map((part) => part.trim()).filter(Boolean) };
   },
   object(argument, id) {
     const input = h("textarea", { id, class: "code", rows: 2, placeholder: '{"…": …}' });
@@ -166,6 +170,7 @@ function written(argument, id, attributes) {
   });
   input.spellcheck = false;
   const number = attributes.inputmode !== undefined;
-  const get = () => input.value.trim() || (number ? null : "");
+  // A Chinese keyboard may write the digits of a number wide.
+  const get = () => (number ? input.value.normalize("NFKC").trim() || null : input.value.trim());
   return { input, get, set: (raw) => { input.value = shown(argument, raw); } };
 }

@@ -1,5 +1,5 @@
 // Which stages the rows of a dataset fit, and why not the others.
-import { schema } from "./draft.js";
+import { schema, value_of } from "./draft.js";
 import { has, t } from "./studio.js";
 
 /** What is known of a way of learning: {name, title, wants, datasets}. */
@@ -16,3 +16,9 @@ export function why_not(each, stage) {
   if (!needs || !each.kind) return each.why_not[stage] || "";
   return t("datasets.why_not", { stage, needs: needs.map((kind) => t(`datasets.kind.${kind}`)).join(t("datasets.or")), kind: t(`datasets.kind.${each.kind}`) });
 }
+
+// Where several stages take the same rows, the one that is meant most often.
+const LIKELY = ["sft", "pt", "dpo", "kto"];
+
+/** Of the stages that rows fit the form's own, else the likeliest. */
+export const likely = (fits) => [value_of("stage"), ...LIKELY, ...fits].find((stage) => fits.includes(stage));

@@ -2,6 +2,7 @@
 import { tiles } from "./figures.js";
 import { normalised, pass_of, rounded, tempered } from "./mixture.js";
 import { next_row, use_in_train } from "./next.js";
+import { noted } from "./phase.js";
 import { percent, table } from "./plain.js";
 import { tint } from "./chart.js";
 import { bytes, fill, h, number, t, whole } from "./studio.js";
@@ -117,6 +118,11 @@ class MixHead {
     this.numbers();
   }
 
+  /** The share that a person wrote; an emptied field asks for nothing, and shows what holds. */
+  exactly(at, input) {
+    if (input.value === "") input.value = (100 * this.shares[at]).toFixed(1); else this.move(at, Number(input.value));
+  }
+
   draw(anew = false) {
     const some = this.sources.length > 0;
     this.empty.hidden = this.sources.length > 1;
@@ -136,7 +142,7 @@ class MixHead {
     const still = Boolean(this.policy) || this.sources.length < 2;
     const why = still ? t(this.policy ? "works.mix.of_file" : "works.mix.alone") : "";
     const slider = h("input", { type: "range", id, min: 0, max: 100, step: 0.1, disabled: still, title: why, "aria-label": t("works.mix.share_of", { name: source.name }), oninput: () => this.move(at, Number(slider.value)) });
-    const exact = h("input", { type: "number", id: `${id}-exact`, min: 0, max: 100, step: 0.1, disabled: still, title: why, "aria-label": t("works.mix.percent_of", { name: source.name }), onchange: () => this.move(at, Number(exact.value)) });
+    const exact = h("input", { type: "number", id: `${id}-exact`, min: 0, max: 100, step: 0.1, disabled: still, title: why, "aria-label": t("works.mix.percent_of", { name: source.name }), onchange: () => this.exactly(at, exact) });
     const epochs = h("td", { class: "number m-epochs" });
     const element = h("tr", { "data-source": source.name },
       h("th", { scope: "row" }, h("span", { class: "work-key", style: `background: ${tint(at)}` }), source.name),
@@ -226,7 +232,7 @@ function mixed(result, page, job) {
       .map(([head, name]) => strip(t(`works.mix.head.${head}`), result.sources, result.sources.map((each) => each[name])))),
     h("p", {}, result.file ? t("works.mix.file", { file: result.file }) : t("works.mix.no_file")),
     h("div", { class: "work-sides" }, h("pre", { tabindex: 0, class: "mix-content" }, result.content), h("pre", { tabindex: 0 }, result.command)),
-    result.notes?.length ? h("ul", { class: "work-notes studio-muted" }, result.notes.map((text) => h("li", {}, text))) : null);
+    result.notes?.length ? h("ul", { class: "work-notes studio-muted" }, result.notes.map((text) => h("li", {}, noted(text)))) : null);
 }
 
 export const mix = { head: (page) => new MixHead(page), facts: () => null, report: mixed };

@@ -3,15 +3,16 @@ import { keys, t } from "./studio.js";
 
 const escaped = (text) => text.replace(/[.*+?^$()|[\]\\]/g, "\\$&");
 
-/** Who knows all texts under keys that begin so: works.phase.reading {name}. Those without a name come first. */
+/** Who knows all texts under keys that begin so: works.phase.reading {name}. Those with fewer names come first. */
 function known(beginning) {
   const all = keys(beginning).map((key) => ({
-    key, named: key.includes("{name}"), fits: new RegExp(`^${escaped(key.slice(beginning.length)).replace("{name}", "(.+)")}$`, "s"),
-  })).sort((a, b) => a.named - b.named);
+    key, names: [...key.matchAll(/\{(\w+)\}/g)].map(([, name]) => name),
+    fits: new RegExp(`^${escaped(key.slice(beginning.length)).replaceAll(/\{\w+\}/g, "(.+)")}$`, "s"),
+  })).sort((a, b) => a.names.length - b.names.length);
   return (text) => {
-    for (const { key, fits } of all) {
+    for (const { key, names, fits } of all) {
       const found = fits.exec(text);
-      if (found) return t(key, { name: found[1] ?? "" });
+      if (found) return t(key, Object.fromEntries(names.map((name, at) => [name, found[at + 1]])));
     }
     return null;
   };
@@ -19,6 +20,7 @@ function known(beginning) {
 
 const phases = known("works.phase.");
 const reasons = known("works.reason.");
+const notes = known("works.note.");
 
 /** "reading news" as the page says it; "models/a: asking law" keeps its beginning; what nobody knows stays as it is. */
 export function phase(text) {
@@ -28,3 +30,6 @@ export function phase(text) {
 
 /** Why a step of a cleaning took a row away. */
 export const reason = (text) => reasons(text) ?? text;
+
+/** What a work noticed on its way. */
+export const noted = (text) => notes(text) ?? text;

@@ -29,14 +29,17 @@ export const percent = (share, digits = 1) =>
 const is_plain = (value) => value === null || typeof value !== "object";
 const is_rows = (value) => Array.isArray(value) && value.length > 0 && value.every((each) => each && typeof each === "object" && !Array.isArray(each));
 
+/** Names beside single values and lists of them; `label_of(name)` is what a name is called. */
+export const pairs = (value, label_of = named) => h("dl", { class: "run-pairs" }, Object.entries(value).flatMap(([name, each]) => [
+  h("dt", {}, label_of(name)), h("dd", {}, Array.isArray(each) ? each.map((one) => text_of(one)).join(", ") || "–" : text_of(each, name))]));
+
 /** An object as pairs and tables. */
 export function plain(value) {
   if (is_plain(value)) return h("p", {}, text_of(value));
-  const pairs = Object.entries(value).filter(([, each]) => is_plain(each) || (Array.isArray(each) && each.every(is_plain)));
-  const others = Object.entries(value).filter(([name]) => !pairs.some(([each]) => each === name));
+  const simple = Object.entries(value).filter(([, each]) => is_plain(each) || (Array.isArray(each) && each.every(is_plain)));
+  const others = Object.entries(value).filter(([name]) => !simple.some(([each]) => each === name));
   return h("div", { class: "work-plain" },
-    pairs.length ? h("dl", { class: "run-pairs" }, pairs.flatMap(([name, each]) => [
-      h("dt", {}, named(name)), h("dd", {}, Array.isArray(each) ? each.map((one) => text_of(one)).join(", ") || "–" : text_of(each, name))])) : null,
+    simple.length ? pairs(Object.fromEntries(simple)) : null,
     others.map(([name, each]) => h("section", {}, h("h5", {}, named(name)),
       is_rows(each) ? table(each) : Array.isArray(each) ? h("pre", {}, JSON.stringify(each.slice(0, MOST_ROWS), null, 1)) : plain(each))));
 }

@@ -3,8 +3,9 @@ import { label_of } from "./fields.js";
 import { bars, card, legend, marked, tiles } from "./figures.js";
 import { go_on, next_row, open_dataset, use_in_train } from "./next.js";
 import { reason } from "./phase.js";
-import { percent, plain, table } from "./plain.js";
+import { pairs, percent, table } from "./plain.js";
 import { api, bytes, duration, fill, h, has, number, t, tell, whole } from "./studio.js";
+import { label_in } from "./workfields.js";
 
 /** A step of a cleaning is called as its argument is. */
 const step_name = (step) => (has(`works.step.${step}`) ? t(`works.step.${step}`) : label_of(step));
@@ -36,9 +37,11 @@ function cleaned(result) {
       idle.length ? h("p", { class: "studio-muted" }, t("works.clean.idle", { steps: idle.map((step) => step_name(step.step)).join(t("works.and")) })) : null),
     busy.some((step) => step.samples.length) ? card(t("works.clean.samples"), busy.filter((step) => step.samples.length).map((step, at) => samples(step, at === 0))) : null,
     refusedRows({ refused: result.refused, reasons: result.bad_reasons, examples: result.bad_rows }),
-    h("details", {}, h("summary", {}, t("works.clean.sources")), table(result.sources.map((each) => ({ name: each.name, rows: whole(each.rows), kept: whole(each.kept), output: each.output })))),
-    h("details", {}, h("summary", {}, t("works.clean.recipe")), plain(result.recipe ?? {})));
+    h("details", {}, h("summary", {}, t("works.clean.sources")), table(result.sources.map((each) => ({ name: each.name, rows: whole(each.rows), kept: whole(each.kept), output: each.output })), { heads: source_heads() })),
+    h("details", {}, h("summary", {}, t("works.clean.recipe")), pairs(result.recipe ?? {}, (name) => label_in("clean", name))));
 }
+
+const source_heads = () => ({ kept: t("works.clean.n.kept"), output: t("works.clean.head.output") });
 
 /** Samples of a step, closed; a reader sees at once how many there are of which reason. */
 function samples(step, open) {

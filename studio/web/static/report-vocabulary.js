@@ -2,7 +2,8 @@
 import { label_of } from "./fields.js";
 import { bars, card, coloured, legend, tiles } from "./figures.js";
 import { chat_with, go_on, next_row, train_on } from "./next.js";
-import { percent, plain, table, text_of } from "./plain.js";
+import { noted, reason } from "./phase.js";
+import { percent, pairs, table, text_of } from "./plain.js";
 import { bytes, h, has, number, t, whole } from "./studio.js";
 
 const script_name = (name) => (has(`works.script.${name}`) ? t(`works.script.${name}`) : name);
@@ -29,7 +30,7 @@ function perCharacter(rows, title, label_of = (name) => name) {
     h("details", {}, h("summary", {}, t("datasets.as_table")), table(flat, { heads: heads() })));
 }
 
-const heads = () => Object.fromEntries(["name", "texts", "characters", "before", "after", "saved", "bytes_per_token", "tokens", "tokens_per_character"]
+const heads = () => Object.fromEntries(["name", "text", "texts", "characters", "before", "after", "saved", "bytes_per_token", "tokens", "tokens_per_character"]
   .map((name) => [name, t(`works.vocabulary.head.${name}`)]));
 
 /** Both sides of the measures of a comparison. */
@@ -45,7 +46,7 @@ export function example(found) {
   if (!found?.text) return null;
   const side = (list, title) => (list?.length ? h("div", {}, h("div", { class: "who" }, title, " · ", t("works.vocabulary.tokens", { count: whole(list.reduce((sum, each) => sum + (each.ids?.length ?? 1), 0)) })), pieces(list)) : null);
   return card(t("works.vocabulary.example"), h("p", { class: "studio-muted" }, t("works.vocabulary.example.about")),
-    h("div", { class: "work-sides" }, found.after ? [side(found.before, t("works.vocabulary.before")), side(found.after, t("works.vocabulary.after"))] : side(found.before ?? found.tokens, t("works.vocabulary.this"))));
+    h("div", { class: "work-sides" }, found.before && found.after ? [side(found.before, t("works.vocabulary.before")), side(found.after, t("works.vocabulary.after"))] : side(found.after ?? found.before ?? found.tokens, t("works.vocabulary.this"))));
 }
 
 /** Whether old text keeps its ids. */
@@ -59,7 +60,7 @@ export function oldText(found) {
       h("dl", { class: "run-pairs" }, ["before", "after"].flatMap((side) => [h("dt", {}, t(`works.vocabulary.${side}`)), h("dd", {}, String(sample[side]))])))));
 }
 
-const notes = (list) => (list?.length ? h("ul", { class: "work-notes studio-muted" }, list.map((text) => h("li", {}, text))) : null);
+const notes = (list) => (list?.length ? h("ul", { class: "work-notes studio-muted" }, list.map((text) => h("li", {}, noted(text)))) : null);
 const change = ({ before, after }) => (before === after ? whole(after) : `${whole(before)} → ${whole(after)}`);
 
 function newTokens(found) {
@@ -70,11 +71,14 @@ function newTokens(found) {
 
 function leftOut(found) {
   if (!found || !Object.keys(found).length) return null;
-  return h("details", { class: "work-card" }, h("summary", {}, t("works.vocabulary.left_out")), plain(found));
+  return h("details", { class: "work-card" }, h("summary", {}, t("works.vocabulary.left_out")), pairs(found, reason));
 }
 
 /** Tokens whose text cannot be told from others: numbers with them. */
-const chips = (list) => h("div", { class: "datasets-chips" }, list.map((each) => h("span", { class: "datasets-chip fits", title: t("works.vocabulary.token", { ids: each.id }) }, each.text)));
+const chips = (list) => h("div", { class: "work-chips" }, list.map((each) => h("span", { class: "work-chip", title: t("works.vocabulary.token", { ids: each.id }) }, seen(each))));
+
+/** White space as signs; a part of a character, which has no text, by its number. */
+const seen = ({ id, text }) => (/^\uFFFD*$/.test(text) ? `#${id}` : text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥"));
 
 function roundTrip(found) {
   if (!found) return null;
@@ -124,7 +128,7 @@ const newModelReport = (result) => h("div", { class: "work-report report-model" 
     [t("works.vocabulary.n.rows"), whole(result.rows)], [t("works.model.bytes"), bytes(result.bytes)],
   ]),
   h("p", {}, t("works.model.made", { folder: result.folder, tokenizer: result.tokenizer })),
-  next_row(train_on(result.folder)), parameters(result.parameters), h("details", {}, h("summary", {}, t("works.group.shape")), shape_of(result.shape)), notes(result.notes));
+  next_row(train_on(result.folder, { stage: "pt", finetuning_type: "full" })), parameters(result.parameters), h("details", {}, h("summary", {}, t("works.group.shape")), shape_of(result.shape)), notes(result.notes));
 
 /** A new model before it is written: its parameters, and those of the other sizes. */
 const newModelFacts = (facts) => (facts.parameters ? h("div", {},

@@ -6,7 +6,8 @@ import { phase } from "./phase.js";
 import { plain } from "./plain.js";
 
 const ENDED = ["succeeded", "failed", "stopped", "killed", "lost", "paused"];
-const BAD = ["failed", "killed", "lost"];
+// A full disk pauses: nobody else asks a work to.
+const BAD = ["failed", "killed", "lost", "paused"];
 // The end of the log that is shown beside a failure.
 const TAIL_LINES = 30;
 
@@ -18,7 +19,7 @@ export function workJob(id, { work, report, page, onend = () => {} }) {
   const title = h("h4", {}, "");
   const badge = h("span");
   const outcome = h("div", { class: "work-outcome" });
-  const stop = button(t("works.stop"), () => api(`/jobs/${id}/stop`, { method: "POST" }), { id: `work-${work.name}-stop` });
+  const stop = button(t("works.stop"), () => api(`/jobs/${id}/stop`, { method: "POST" }), { id: `work-${work.name}-stop`, hidden: true });
   const open = button(t("works.open"), () => { emit("open-job", id); show("jobs"); });
   const element = h("section", { class: "studio-card work-job", "data-job": id },
     h("div", { class: "studio-row" }, title, badge, h("span", { class: "studio-space" }), stop, open), line.element, state, outcome);

@@ -80,7 +80,9 @@ def test_a_warning_before_the_traceback_proves_nothing() -> None:
 
 
 def test_the_command_itself_proves_nothing() -> None:
-    assert classify(10, 0, "studio 0.1.0: studio train --dataset d --template t\nsomething odd").kind == "unknown"
+    found = classify(10, 0, "studio 0.1.0: studio train --dataset d --template t\nsomething odd")
+    assert (found.kind, found.evidence) == ("refused", "something odd")
+    assert classify(10, 0, "studio 0.1.0: studio train --dataset d --template t\n").kind == "unknown"
 
 
 def test_what_was_wished_is_no_failure() -> None:

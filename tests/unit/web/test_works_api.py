@@ -287,3 +287,33 @@ def test_the_page_process_loads_no_torch_for_any_of_this() -> None:
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "False"
     assert all(WORKS[name].words for name in WORKS)
+
+
+def test_what_is_not_there_is_said_at_its_field_before_the_start(client: TestClient, site: Site) -> None:
+    (site.workspace.data / "words.json").write_text('{"user": 3}')
+    extend = {"model_name_or_path": "models/tiny", "output_dir": "models/more"}
+    train = {"output_dir": "models/own"}
+    for work, name, values in (
+        ("tokenizer-train", "dataset", {**train, "dataset": ["nothing"]}),
+        ("tokenizer-train", "train_file", {**train, "train_file": ["data/nothing.jsonl"]}),
+        ("tokenizer-inspect", "dataset", {"model_name_or_path": "models/tiny", "dataset": ["nothing"]}),
+        ("tokenizer-extend", "sentencepiece_model", {**extend, "sentencepiece_model": "data/words.json"}),
+        ("tokenizer-extend", "add_tokens_file", {**extend, "add_tokens_file": "data/nothing.txt"}),
+        ("tokenizer-extend", "special_tokens_map", {**extend, "special_tokens_map": "data/words.json"}),
+        ("tokenizer-new-model", "tokenizer_name_or_path", {**train, "tokenizer_name_or_path": "data"}),
+    ):
+        told = preview(client, work, **values)
+        assert not told["ok"] and list(told["by_field"]) == [name], (work, told["complaints"])
+
+
+def test_a_model_that_the_disk_cannot_hold_is_refused_before_the_start(client: TestClient) -> None:
+    asked = {"tokenizer_name_or_path": "models/tiny", "output_dir": "models/vast", "hidden_size": 65536}
+    told = preview(client, "tokenizer-new-model", **asked, num_attention_heads=512, num_hidden_layers=1000)
+    assert not told["ok"] and "GB free" in told["complaints"][0]
+
+
+def test_a_mix_tells_its_sources_though_its_file_is_there(client: TestClient, site: Site) -> None:
+    (site.workspace.data / "mix.yaml").write_text("old")
+    told = preview(client, "mix", dataset=["tiny_pt"], mix_file="data/mix.yaml")
+    assert not told["ok"] and list(told["by_field"]) == ["mix_file"]
+    assert told["facts"]["sources"][0]["name"] == "tiny_pt" and "complaints" not in told["facts"]
