@@ -28,6 +28,8 @@ PROMPT = "下面是一条正面的评论："  # "The following is a positive rev
 MOST_KL = 15.0
 # How many new answers the policy is measured on, before ppo and after.
 ANSWERS = 96
+# How long the answers are that ppo learns on, in tokens, and those that the models are asked for at the end.
+LENGTH = 12
 ALL: dict[str, Any] = {
     "cutoff_len": 96,
     "per_device_train_batch_size": 8,
@@ -50,7 +52,8 @@ OWN: dict[str, dict[str, Any]] = {
     # Short answers, many of them: what a step learns must stand out from chance.
     "ppo": {**LORA, "learning_rate": "1e-3", "lr_scheduler_type": "constant_with_warmup", "max_steps": 9,
             "per_device_train_batch_size": 16, "ppo_buffer_size": 3, "ppo_epochs": 2, "ppo_kl_coef": 0.05,
-            "ppo_score_norm": True, "max_new_tokens": 12, "max_eval_samples": ANSWERS, "logging_steps": 1, **MEASURED},
+            "ppo_score_norm": True, "max_new_tokens": LENGTH, "max_eval_samples": ANSWERS, "logging_steps": 1,
+            **MEASURED},
 }  # fmt: skip
 # How many texts pt learns from and is measured on, and how many pairs the others.
 WHOLE, QUICK = ((40, 12), (255, 120)), ((16, 4), (16, 8))
@@ -77,6 +80,8 @@ class Chain:
         self.took: dict[str, float] = {}
         self.used: dict[str, float] = {}
         self.outcomes: list[Outcome] = []
+        # What the model of a stage answers, by the stage's name.
+        self.answers: dict[str, str] = {}
 
     def path(self, *names: str) -> str:
         """A path in the chain's folder, as short as it can be written."""
@@ -114,10 +119,10 @@ class Chain:
         self.command("export", "export", *words, "--overwrite_export_dir", "True")
         return self.path(name)
 
-    def ask(self, model: str) -> str:
-        """What a model writes when a good review is asked of it."""
-        return self.command(
-            "chat", "chat", "--model_name_or_path", model, "--prompt", PROMPT, "--max_new_tokens", "32",
+    def ask(self, stage: str, model: str) -> None:
+        """Keep what the model of a stage writes, by the likeliest tokens, when a good review is asked of it."""
+        self.answers[stage] = self.command(
+            "chat", "chat", "--model_name_or_path", model, "--prompt", PROMPT, "--max_new_tokens", str(LENGTH),
             "--do_sample", "False",
         )  # fmt: skip
 
@@ -177,6 +182,7 @@ def learn(chain: Chain, pairs: int) -> None:
         before, after = chain.measured(stage, "eval_loss")
         chain.outcomes.append(Outcome(stage, f"loss of held-out {of}", before, after, after < before))
     policy = chain.merge("sft", "sft_merged")
+    chain.ask("sft", policy)
     chain.train("rm", policy, "pairs_train", "pairs_held_out")
     chain.train("dpo", policy, "pairs_train", "pairs_held_out")
     for stage in ("rm", "dpo"):
@@ -191,7 +197,7 @@ def learn(chain: Chain, pairs: int) -> None:
     chain.train("ppo", policy, "answers_train", "answers_held_out", **more)
     chain.outcomes.append(rewarded(chain))
     for stage in ("ppo", "dpo"):
-        chain.ask(chain.merge(stage, f"{stage}_merged"))
+        chain.ask(stage, chain.merge(stage, f"{stage}_merged"))
 
 
 def rewarded(chain: Chain) -> Outcome:
@@ -229,6 +235,9 @@ def told(chain: Chain) -> int:
     for name in ("export", "chat"):
         print(f"{name:<67}{chain.took[name]:>8.0f}{chain.used[name]:>8.0f}")
     print(f"{'all':<67}{sum(chain.took.values()):>8.0f}{sum(chain.used.values()):>8.0f}")
+    print(f"\nThe likeliest {LENGTH} tokens after {PROMPT}")
+    for stage, answer in chain.answers.items():
+        print(f"{stage:<7}{' '.join(answer.split())}")
     print(f"\nEverything is in {chain.path()}.")
     worse = [outcome.stage for outcome in chain.outcomes if not outcome.better]
     if worse and not chain.quick:

@@ -48,5 +48,8 @@ def test_the_chain_runs_from_pretraining_to_the_last_answer(tiny_chat_model: Pat
     for stage in ("pt", "sft", "rm", "dpo", "ppo"):
         assert f"\n{stage} " in table
         assert json.loads((tmp_path / "chain" / stage / "run.json").read_text())["finished"]
+    answers = table.rpartition("The likeliest")[2]
+    for stage in ("sft", "ppo", "dpo"):
+        assert f"\n{stage} " in answers
     for name in ("ppo_merged", "dpo_merged"):
         assert (tmp_path / "chain" / name / "model.safetensors").is_file()
