@@ -13,7 +13,7 @@ from studio.evaluate.categories import categories_of
 from studio.evaluate.choice_prompts import Paper, set_papers
 from studio.evaluate.choice_rows import Exam, read_exam
 from studio.evaluate.kept import ALL, Result, export, export_targets, group_differences, keep, read_kept
-from studio.evaluate.opening import Subject, names_of, opened, subjects
+from studio.evaluate.opening import Noted, Subject, names_of, opened, subjects
 from studio.model.prompting import context_of
 from studio.works.base import Ear
 from studio.works.eval_choice import ChoiceArguments, ChoiceSet
@@ -123,7 +123,8 @@ def run(asked: ChoiceSet, place: Workspace, ear: Ear) -> dict[str, Any]:
     prepared = prepare(chosen, place)
     for sentence in prepared.told():
         ear.say(sentence)
-    every = subjects(asked.model, asked.measured, place, ear.say)
+    noted = Noted(ear)
+    every = subjects(asked.model, asked.measured, place, noted)
     if len(every) > 1:
         ear.say(f"measured: {names_of(every)}")
     results, answers = [], []
@@ -137,7 +138,7 @@ def run(asked: ChoiceSet, place: Workspace, ear: Ear) -> dict[str, Any]:
             ear.say(f"{subject.name}: {note}")
         results.append(found)
         answers.append(given)
-    return _kept(asked, prepared, every, results, answers, place)
+    return _kept(asked, prepared, every, results, answers, place, [*prepared.notes, *noted.sentences])
 
 
 def _one(
@@ -171,7 +172,7 @@ def _template(asked: ChoiceSet, every: Sequence[Subject], place: Workspace, ear:
 
 def _kept(
     asked: ChoiceSet, prepared: Prepared, every: Sequence[Subject], results: list[Result], answers: Sequence[Answers],
-    place: Workspace,
+    place: Workspace, notes: list[str],
 ) -> dict[str, Any]:  # fmt: skip
     base = results[0] if results[0].base and len(results) > 1 else None
     differences = {each.model: group_differences(each, base) for each in results if base and each is not base}
@@ -179,7 +180,7 @@ def _kept(
     results = results if base else [replace(each, base=False) for each in results]
     settings = {
         **asked.changes(), "layout": prepared.exam.layout, "subjects": prepared.described(),
-        "categories": prepared.categories, "hashes": prepared.exam.hashes, "notes": list(prepared.notes),
+        "categories": prepared.categories, "hashes": prepared.exam.hashes, "notes": notes,
     }  # fmt: skip
     path = keep(results, differences, every[-1].run, place, settings=settings)
     files = _submissions(path, results, answers, place)
@@ -188,7 +189,7 @@ def _kept(
     plain = [{name: value for name, value in each.items() if name not in _ONLY_IN_FILE} for each in kept["results"]]
     return {
         "name": kept["name"], "task": kept["task"], "time": kept["time"], "settings": asked.changes(),
-        "layout": prepared.exam.layout, "notes": list(prepared.notes), "subjects": prepared.described(),
+        "layout": prepared.exam.layout, "notes": notes, "subjects": prepared.described(),
         "categories": prepared.categories, "results": plain, "differences": kept["differences"],
         "kept": place.shown(path), "answers": files, "exported": [place.shown(each) for each in exported],
     }  # fmt: skip

@@ -16,6 +16,7 @@ from studio.data.catalog import Catalog, Unreadable, registry_of
 from studio.data.edit import read, registry_path, usable_catalog
 from studio.data.entry import DatasetEntry
 from studio.data.kinds import kind_of, why_not
+from studio.data.shards import Index, index_of, shard_files
 from studio.data.source import known_count
 from studio.errors import DatasetError, StudioError
 from studio.recipe import STAGES
@@ -119,7 +120,22 @@ def _files(entry: DatasetEntry, place: Workspace, explained: Iterator[int]) -> d
     found = {"health": "ok", "size_bytes": sum(sizes)}
     if not found["size_bytes"]:
         return row | found | {"health": "broken", "complaint": f"{shown} is empty (0 bytes)."}
+    try:
+        index = _whole_shards(entry)
+    except (DatasetError, OSError) as error:
+        return row | found | {"health": "broken", "complaint": str(error)}
+    if index is not None:
+        found |= {"size_bytes": sum(shard.packed for shard in index.shards)}
+        return row | found | {"rows": entry.num_samples or index.rows}
     return row | found | {"rows": _known_rows(entry, place, len(sizes))}
+
+
+def _whole_shards(entry: DatasetEntry) -> Index | None:
+    """The index of a dataset that is one folder of shards. Raises DatasetError where the folder is not as it says."""
+    index = index_of(resolve(entry.base, entry.file_name[0])) if len(entry.file_name) == 1 else None
+    if index is not None:
+        shard_files(index)
+    return index
 
 
 def _shown(entry: DatasetEntry, asked: str, place: Workspace) -> str:

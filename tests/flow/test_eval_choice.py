@@ -64,6 +64,7 @@ def test_a_model_is_measured_by_subject_and_category(place: Workspace, asking: A
     assert json.loads(place.path(found["kept"]).read_text())["results"][0]["values"]["accuracy"]
     assert "law: examples are rows 1, 2, 3, 4, 5 of dev" in done.err
     assert "measured alone: nothing here says what it came from" in done.err
+    assert any("measured alone" in note for note in found["notes"]), "the page shows it beside the numbers"
 
 
 def test_a_run_is_held_against_its_base(place: Workspace, asking: Any, measured: Any):

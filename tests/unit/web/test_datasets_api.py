@@ -66,6 +66,26 @@ def test_the_list_says_kind_size_health_and_stages_with_reasons(api: TestClient,
     assert workspace.dataset_info.read_text().splitlines()[found["gone"]["line"] - 1].strip().startswith('"gone"')
 
 
+def test_a_folder_of_shards_has_the_rows_of_its_index_and_is_held_against_it(
+    api: TestClient, workspace: Workspace
+) -> None:
+    folder = workspace.data / "pieces"
+    folder.mkdir()
+    shards = [[f"{number}.jsonl.zst", 10, 4, 400, "0" * 64, "0" * 8] for number in range(3)]
+    facts = {"rows": 30, "packed": 12, "unpacked": 1200, "shuffled": None, "entry": {}, "columns": ["text"]}
+    (folder / "index.json").write_text(json.dumps({"studio_shards": 2, **facts, "sources": [], "shards": shards}))
+    for name, *_ in shards:
+        (folder / name).write_bytes(b"1234")
+    register(workspace, pieces={"file_name": "pieces", "columns": {"prompt": "text"}})
+    found = by_name(api)["pieces"]
+    assert (found["health"], found["rows"], found["size_bytes"]) == ("ok", 30, 12)
+    (folder / "1.jsonl.zst").write_bytes(b"123")
+    found = by_name(api)["pieces"]
+    assert found["health"] == "broken" and "1.jsonl.zst" in found["complaint"] and "4 bytes" in found["complaint"]
+    (folder / "1.jsonl.zst").unlink()
+    assert "there is no such file" in by_name(api)["pieces"]["complaint"]
+
+
 def test_an_unchanged_list_is_told_in_short(api: TestClient, workspace: Workspace) -> None:
     version = api.get("/datasets").json()["version"]
     assert api.get("/datasets", params={"known": version}).json() == {"version": version, "same": True}
