@@ -25,7 +25,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "下面是一条正面的评论："  # "The following is a positive review:"
 # What the KL between the policy of ppo and the one it began with may be, in nats for a whole answer.
-MOST_KL = 8.0
+MOST_KL = 10.0
 # How many new answers the policy is measured on, before ppo and after.
 ANSWERS = 96
 # How long the answers are that ppo learns on, in tokens, and those that the models are asked for at the end.
@@ -49,10 +49,10 @@ OWN: dict[str, dict[str, Any]] = {
     "sft": {**LORA, "learning_rate": "5e-4", **MEASURED},
     "rm": {**LORA, "learning_rate": "3e-4", "num_train_epochs": 2, **MEASURED},
     "dpo": {**LORA, "learning_rate": "3e-4", "num_train_epochs": 2, "precompute_ref_log_probs": True, **MEASURED},
-    # Short answers, many of them: what a step learns must stand out from chance. The reward model is a weak one: with a
-    # KL coefficient of 0.05 the reward rises four times as far, by answers that are no words any more.
-    "ppo": {**LORA, "learning_rate": "1e-3", "lr_scheduler_type": "constant_with_warmup", "max_steps": 13,
-            "per_device_train_batch_size": 16, "ppo_buffer_size": 3, "ppo_epochs": 2, "ppo_kl_coef": 0.2,
+    # Short answers, many of them: what a step learns must stand out from chance. With a KL coefficient of 0.2 it did
+    # with one seed of two, with 0.1 with both, and with 0.05 at almost twice the KL.
+    "ppo": {**LORA, "learning_rate": "1e-3", "lr_scheduler_type": "constant_with_warmup", "max_steps": 11,
+            "per_device_train_batch_size": 16, "ppo_buffer_size": 3, "ppo_epochs": 2, "ppo_kl_coef": 0.1,
             "ppo_score_norm": True, "max_new_tokens": LENGTH, "max_eval_samples": ANSWERS, "logging_steps": 1,
             **MEASURED},
 }  # fmt: skip
